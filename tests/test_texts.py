@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pinxit.errors import UsageError
 from pinxit.files import read_lines, to_json
-from pinxit.texts import check_text, printable, without_halves
+from pinxit.texts import check_text, counted, printable, without_halves
 
 NAMES = st.binary(max_size=20).map(os.fsdecode) | st.text(max_size=20)
 
@@ -58,11 +58,22 @@ def test_lines_are_the_same_from_every_editor(lines: list[str], end: str) -> Non
         assert read_lines(Path("x"), "labels", data) == lines
 
 
+def test_numbers_go_with_their_nouns() -> None:
+    assert [counted(number, "shard") for number in (0, 1, 2, 1204)] == [
+        "0 shards",
+        "1 shard",
+        "2 shards",
+        "1,204 shards",
+    ]
+    assert [counted(number, "query", "queries") for number in (1, 2)] == ["1 query", "2 queries"]
+
+
 def test_files_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     for content, told in (
         (b"a\xff", "not UTF-8 .byte 1"),
         (b" \n\n", "holds no labels"),
+        ("a red cat\n".encode("utf-16-le"), "holds NUL characters, as UTF-16 does: save it as UTF-8 text"),
         (b"\xef\xbb\xbf", "holds no"),
     ):
         path.write_bytes(content)

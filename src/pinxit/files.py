@@ -178,7 +178,7 @@ def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
     """The non-empty lines of a user's UTF-8 text file; `what` names them in messages ("labels").
 
     `data`: the file's bytes, where they have been read already. Raises UsageError when the file cannot be read, is not
-    UTF-8, or has no such line.
+    UTF-8, holds a NUL character, or has no such line.
     """
     lines = lines_of(read_text(path, what, data))
     if not lines:
@@ -189,11 +189,14 @@ def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
 def read_text(path: Path, what: str, data: bytes | None = None) -> str:
     """The whole text of such a file, without a byte order mark. Raises UsageError as `read_lines` does."""
     try:
-        return (path.read_bytes() if data is None else data).decode("utf-8-sig")
+        text = (path.read_bytes() if data is None else data).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read {what} from {printable(path)}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{printable(path)} is not UTF-8 (byte {error.start}): save it as UTF-8 text.") from error
+    if "\0" in text:
+        raise UsageError(f"{printable(path)} holds NUL characters, as UTF-16 does: save it as UTF-8 text.")
+    return text
 
 
 def _then(advice: str) -> str:

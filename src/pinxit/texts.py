@@ -29,6 +29,11 @@ def without_halves(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """ "1 shard", "1,204 shards"; `plural`: that of the noun, where it is not formed with an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def lines_of(text: str) -> list[str]:
     """The non-empty lines, stripped."""
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -108,7 +108,7 @@ PAINT = Command(
         row("--compare", loaded=Holds("imagen-tiny"), load__ranker="tiny"),
         row("--engine ray", ray__workers="one a GPU"),
         row("--engine ray --workers 3", ray__workers=3),
-        row(f"{LONG} --strict", error=Holds("1 tokens over the limit")),
+        row(f"{LONG} --strict", error=Holds("1 token over the limit")),
         *WRITTEN,
     ),
 )
@@ -122,7 +122,7 @@ COMPLETE = Command(
         row("p.png a --keep-rows 3", hole__keep_rows=3),
         row("p.png a --box 1,2,3,4", hole__box=(1, 2, 3, 4)),
         row("--seed 7", complete__seed=7),
-        row(f"p.png {LONG} --keep-rows 2 --strict", error=Holds("1 tokens over the limit")),
+        row(f"p.png {LONG} --keep-rows 2 --strict", error=Holds("1 token over the limit")),
         *WRITTEN,
     ),
 )
@@ -181,7 +181,7 @@ EDIT = Command(
         row("--keep 2", edit__keep=2),
         row("--guidance 2.5", edit__guidance=2.5),
         row("--json", stdout=Holds('"candidate": 1, "score": 0.02')),
-        row(f"p.png {LONG} --mask m.png --strict", error=Holds("1 tokens over the limit")),
+        row(f"p.png {LONG} --mask m.png --strict", error=Holds("1 token over the limit")),
     ),
 )
 CLIP = (
@@ -460,6 +460,7 @@ EXPORT = Command(
     ("tiny", "--to", "onnx"),
     (
         row("other --to onnx", export__out=Path("other-onnx"), export__checkpoint="other"),
+        row("runs/v1.5 --to onnx", export__out=Path("v1.5-onnx"), export__checkpoint="runs/v1.5"),
         row("--out there", export__out=Path("there")),
         Row(
             "--to", ("runs/clip", "--to", "peft"), {"export.to": "peft", "export.out": Path("clip-peft")}, instead=True

@@ -29,5 +29,11 @@ def test_the_previews_path_is_said_once_and_not_on_stdout(
     with progress.painting("a cat", preview) as watch:
         for share in (0.2, 0.4, 0.6):
             watch(PaintProgress(share, lambda: [np.zeros((8, 8, 3), np.uint8)]))
+    announced = {tmp_path / "preview.png"}
+    for _ in range(2):  # painters of one comparison, one after the other
+        for path in (tmp_path / "preview.png", tmp_path / "other.png"):
+            with progress.painting("a cat", path, announced) as watch:
+                watch(PaintProgress(0.5, lambda: [np.zeros((8, 8, 3), np.uint8)]))
     captured = capsys.readouterr()
+    assert captured.err.count("preview.png") == 1 + captured.err.count("other.png") - 1 == 1
     assert captured.err.count(str(preview)) == 1 and str(preview) not in captured.out

@@ -100,12 +100,14 @@ def test_what_the_index_shows_to_be_unusable_is_reported(tmp_path: Path) -> None
 def test_broken_items_are_named_when_they_are_read(tmp_path: Path) -> None:
     files = {"a.png": PNG, "a.txt": b"a", "b.png": PNG[:60], "b.txt": b"b", "c.png": PNG, "c.txt": b"\xff"}
     files |= {"d.png": PNG, "d.json": b'{"caption": null}', "e.png": PNG, "e.json": b"{", "f.png": PNG, "f.json": b"[]"}
+    files |= {"g.png": PNG, "g.txt": "a cat".encode("utf-16-be"), "h.png": PNG, "h.json": b'{"caption": "a\\u0000"}'}
     write_tar(tmp_path / "a.tar", files)
     dataset = ShardDataset([tmp_path / "a.tar"], 8)
     found = Problems()
-    assert [example.captions for example in readable(dataset, range(6), found)] == [("a",)]
+    assert [example.captions for example in readable(dataset, range(8), found)] == [("a",)]
     told = {problem.key: problem.reason for problem in found}
-    assert told.keys() == {f"a.tar/{key}" for key in "bcdef"}
+    assert told.keys() == {f"a.tar/{key}" for key in "bcdefgh"}
+    assert "as UTF-16 does" in told["a.tar/g"] and "holds NUL" in told["a.tar/h"]
     assert "not UTF-8" in told["a.tar/c"] and "caption is empty" in told["a.tar/d"] and "not JSON" in told["a.tar/e"]
 
 

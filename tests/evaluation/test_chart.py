@@ -146,6 +146,13 @@ def _numbers(told: Any) -> list[float]:
     return [told] if isinstance(told, int | float) else []
 
 
+def test_points_that_are_not_finite_are_left_out_with_their_labels() -> None:
+    nan, inf = float("nan"), float("inf")
+    some = Line("a", [(0, 0.1), (1, nan), (inf, 1), (2, 0.2)], ["p", "q", "r", "s"])
+    assert (chart("t", [panel(some)]) == chart("t", [panel(Line("a", [(0, 0.1), (2, 0.2)], ["p", "s"]))])).all()
+    assert not len(coloured(chart("t", [panel(Line("a", [(0, nan), (1, nan)]))]), 0)), "axes alone"
+
+
 def test_nothing_to_draw_is_refused() -> None:
     for panels in ([], [panel(Line("a", []))]):
         with pytest.raises(UsageError, match="at least one point"):

@@ -313,6 +313,21 @@ def test_candidates_of_several_jobs_share_calls() -> None:
     assert house.draw.calls < 0.6 * alone
 
 
+@pytest.mark.parametrize("brief", [False, True])
+def test_a_brief_job_goes_before_the_others_of_its_client(brief: bool) -> None:
+    house = House()
+    engine, (own, other, late) = Engine(house.graph, clock=house.clock), plain(3)
+    under_way = [job(Asked(own, 3, 1), client="a"), job(Asked(other, 3, 1), client="a")]
+    for one in under_way:
+        engine.submit(one)
+    for _ in range(3):
+        assert engine.turn()
+    asked = job(Asked(late, 1, 1), client="a", brief=brief)
+    engine.submit(asked)
+    until_done(engine, asked)
+    assert [one.outcome is None for one in under_way] == [brief, brief]
+
+
 def test_deadlines_free_the_machine() -> None:
     house, (one, other) = House(), plain(2)
     engine = Engine(house.graph, clock=house.clock)
@@ -416,7 +431,7 @@ def test_an_item_wider_than_a_call_is_refused() -> None:
 def test_a_graph_is_printed() -> None:
     told = str(House().graph)
     assert "paint: text -> draw -> pixels -> rank -> up" in told
-    assert "rank    Each, 1 rows a call, waits for all that live" in told
+    assert "rank    Each, 1 row a call, waits for all that live" in told
 
 
 def test_different_routes_meet_at_a_join() -> None:

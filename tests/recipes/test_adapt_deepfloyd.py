@@ -221,6 +221,17 @@ def test_a_network_that_diffusers_does_not_have_has_no_adapter(place: Path, tmp_
         _names(other)
 
 
+def test_what_was_trained_whole_is_named_as_left_out_of_adapters(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A network without additions that has seen pictures, and weights that were trained themselves beside additions."""
+    read, whole = states.read_additions, {"base": ["base/out.bias"], "upsampler": []}
+    monkeypatch.setattr(states, "read_additions", lambda at, name: read(at, name) if name == "base" else {})
+    monkeypatch.setattr(states, "read_whole", lambda at: whole[at.name])
+    assert [path.name for path in export(str(place / "run"), "peft", tmp_path / "added")] == ["base"]
+    assert "trained whole and peft holds additions alone: base/out.bias, upsampler; another format" in caplog.text
+
+
 @pytest.mark.slow
 def test_a_few_hundred_steps_teach_a_product(place: Path, tmp_path: Path) -> None:
     """Random weights know nothing of squares: additions of rank 8 halve the error, and what was exported has it too."""

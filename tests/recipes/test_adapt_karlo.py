@@ -107,6 +107,15 @@ def test_only_additions_move_and_the_checkpoint_is_a_karlo_with_them(place: Path
         assert any(not torch.equal(tensor, published[key]) for key, tensor in theirs.items())
 
 
+def test_networks_trained_whole_are_named_as_left_out_of_adapters(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = states.read_additions
+    monkeypatch.setattr(states, "read_additions", lambda at, name: read(at, name) if name == "prior" else {})
+    assert [path.name for path in export(str(place / "run"), "peft", tmp_path / "added")] == ["prior"]
+    assert f"peft holds additions alone: {', '.join(NETWORKS[1:])}; another format" in caplog.text
+
+
 def test_an_export_into_the_published_folder_does_not_copy_itself(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "karlo", tmp_path / "karlo")
     first = load_supers(place / "karlo")[0]
@@ -250,6 +259,15 @@ def test_the_published_folder_may_have_moved(place: Path, tmp_path: Path) -> Non
     assert run_in(folder).config.base == str(tmp_path / "moved")
     with pytest.raises(CheckpointError, match=f"{folder} fine-tunes a Karlo, and {moved.folder} holds .* of unclip"):
         run_of(folder, replace(moved, recipe="unclip"), None, (), "cpu", False)
+    for name in moved.constants:
+        changed = replace(moved, constants={**moved.constants, name: moved.constants[name] + 1})
+        with pytest.raises(UsageError, match=f"was started from checkpoint {moved.hash}, not {changed.hash}"):
+            run_of(folder, changed, None, (), "cpu", False).enter()
+    start = json.loads((folder / "start.json").read_text())
+    older = replace(moved, constants={}).hash  # what earlier versions noted
+    (folder / "start.json").write_text(json.dumps(start | {"checkpoint": older}))
+    run_of(folder, moved, None, (), "cpu", False).enter()
+    (folder / "start.json").write_text(json.dumps(start))
     other = replace(moved, settings={})
     with pytest.raises(UsageError, match=f"was started from checkpoint {moved.hash}, not {other.hash}"):
         run_of(folder, other, None, (), "cpu", False).enter()

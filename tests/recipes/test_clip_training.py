@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def test_equal_captions_have_one_number_in_every_batch(straight: ClipRun) -> Non
     assert len(set.union(*rows.values())) == len(rows) > 3 and min(set.union(*rows.values())) >= 0
 
 
-def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path) -> None:
+def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Most pictures are trained on, whatever the preset holds out; the run's own answer is the same every time."""
     squares = write_squares(tmp_path / "squares")
     for wish, few in ((50, None), (29, None), (1, 1)):
@@ -184,6 +185,12 @@ def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path) -> None:
     (squares / "one_more.png").write_bytes(next(squares.glob("*.png")).read_bytes())
     with pytest.raises(DataError, match="holds a bank of other data"):
         train(run)
+    shutil.rmtree(squares)  # what is stored suffices
+    train(replace(run, progress=True), ("pictures",))
+    assert "the stored ones are used, as the data are not there any more (there is no" in capsys.readouterr().err
+    fresh = ClipRun(tmp_path / "fresh", config, "cpu", progress=False)
+    with pytest.raises(DataError, match="there is no file or folder"):
+        train(fresh, ("pictures",))
 
 
 def test_training_adapts_a_checkpoint_by_little(straight: ClipRun, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pinxit.api import load
 from pinxit.data.transforms import to_tensor
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.decoder import CachedDecoder
+from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.jobs import PaintProgress
@@ -38,6 +39,14 @@ def test_same_seed_same_pictures_in_any_company(guidance: float, int8: bool) -> 
         assert all(same(alone[k], crowd[k]) for k in alone)
     others = by_candidate(painter.paint("a red square", candidates=3, keep=None, seed=6, guidance=guidance))
     assert not any(same(alone[k], others[k]) for k in alone)
+
+
+def test_a_tile_has_room_for_a_guided_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each of two lanes, however few rows are asked for."""
+    monkeypatch.setattr("pinxit.recipes.dalle.graph.Lanes", lambda device: Lanes(device, 2))
+    painter = random_painter(rows=1)
+    found = by_candidate(painter.paint("a cat", candidates=3, keep=None, guidance=3.0))
+    assert found.keys() == {0, 1, 2}
 
 
 def test_best_first_and_keep() -> None:

@@ -376,7 +376,7 @@ def test_wrong_folders_are_refused_in_one_sentence(folders: Folders, tmp_path: P
         shutil.copytree(folder, target, ignore=shutil.ignore_patterns(part))
         return target
 
-    wide = tmp_path / "wide"
+    wide, small = tmp_path / "wide", changed(folders.base, tmp_path / "small", "unet/config.json", sample_size=4)
     save_tiny(wide, "t5", d_model=16)
     opening: list[tuple[Callable[[], Any], str]] = [
         (lambda: open_painter(tmp_path / "nowhere"), "unet/config.json"),
@@ -384,6 +384,10 @@ def test_wrong_folders_are_refused_in_one_sentence(folders: Folders, tmp_path: P
         (lambda: open_painter(folders.large), "stage II"),
         (lambda: open_upsampler(folders.base), "stage I "),
         (lambda: open_painter(folders.base, upsampler=folders.base), "stage I "),
+        (
+            lambda: open_painter(small, upsampler=folders.large),
+            "at least 8 px and less than 32, and .*small draws them of 4: give",
+        ),
         (lambda: open_painter(lacking(folders.base, "text_encoder")), "no text_encoder"),
         (lambda: open_painter(lacking(folders.base, "scheduler")), "no scheduler/scheduler_config.json"),
         (lambda: open_upsampler(lacking(folders.large, "image_noising_scheduler")), "no image_noising_scheduler"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -519,13 +520,17 @@ def test_a_network_may_have_grown_since_its_checkpoint(straight: ImagenRun, tmp_
         train(ImagenRun(tmp_path / "wider", wider, "cpu", progress=False, init=one), ["pictures", "texts", "base"])
 
 
-def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: ImagenRun, tmp_path: Path) -> None:
+def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(
+    straight: ImagenRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = open_checkpoint(straight.path("checkpoint"), "imagen")
     changes = ["stages.upsampler.plan.images=0", "stages.base.plan.images=8"]
     config = read_by(override(with_models(straight.config, one), changes), "learned")
     small = TextTransformerConfig(vocab=512, tokens=12, width=32, layers=1, heads=2)
     config = read_by(replace(config, text=replace(config.text, learned=small)), "learned")
     assert config.text.learned == small and config.stages[0].unet.text == 32
+    ImagenRun(tmp_path, config, "cpu", init=one).enter()
+    assert "upsampler stays as it was trained on another text encoder than base trains" in capsys.readouterr().err
     run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
     assert train(run).finished == run.stages
     shipped, trained = load(run.path("checkpoint"), device="cpu"), run.reader("upsampler").encode(["a red square"])
@@ -586,6 +591,11 @@ def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight:
     assert {one.candidate, other.candidate} == {0, 1} and not np.array_equal(one.picture, other.picture)
     said = found.reader.encode(["a red square"]).sequence
     assert torch.allclose(said, trained, atol=0.02 * trained.abs().max().item())  # stored in bfloat16
+    longer = override(config, [f"stages.base.plan.images={config.stage('base').plan.images + 8}"])
+    with pytest.raises(UsageError, match="upsampler has learned from the text encoder as base has trained it: leave"):
+        ImagenRun(tmp_path, longer, "cpu", progress=False).enter()
+    shutil.rmtree(run.path("upsampler"))
+    ImagenRun(tmp_path, longer, "cpu", progress=False).enter()
 
 
 def test_captions_in_other_scripts_are_left_out_where_asked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ import torch
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.unet import UNet, UNetConfig
+from pinxit.recipes import onnx_networks
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig, Variance
 from pinxit.recipes.onnx_networks import export_onnx, step_of
+from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.weights import onnx_files
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.onnx_files import check_installed, write_onnx
+from pinxit.weights.onnx_files import Written, check_installed, write_onnx
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
 from tests.recipes.imagens import WIDTH, save_random_imagen, talking
@@ -71,6 +74,17 @@ def test_the_description_names_inputs_and_no_place_on_this_machine(dalle: tuple[
         assert inputs[0] == "batch" and one["difference"] < 1e-5
         assert str(Path(onnx_files.__file__).parents[1]).encode() not in (out / one["file"]).read_bytes()
     assert (out / "tokenizer.json").read_bytes() == (checkpoint / "tokenizer.json").read_bytes()
+
+
+def test_the_tokenizer_of_a_published_clip_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ClipTokenizer([("a", "b")]).save(tmp_path / "clip")
+    checkpoint = SimpleNamespace(folder=tmp_path / "clip", hash="0")
+    written = Written("clip-text.onnx", {}, ("vector",), 0.0, {})
+    monkeypatch.setattr(onnx_networks, "_networks", lambda name: (checkpoint, [None]))
+    monkeypatch.setattr(onnx_networks, "write_onnx", lambda network, folder: written)
+    export_onnx("clip", tmp_path / "onnx")
+    for name in ("merges.txt", "vocab.json"):
+        assert (tmp_path / "onnx" / name).read_bytes() == (tmp_path / "clip" / name).read_bytes()
 
 
 @pytest.mark.parametrize("variance", ["fixed", pytest.param("learned", marks=pytest.mark.slow)])

@@ -170,6 +170,13 @@ def test_imagen_is_told_captions_from_sidecars(shards: Path, tmp_path: Path) -> 
     assert "checkpoint" in train_imagen(plain).finished
     told = imagen(shards, tmp_path, tmp_path / "told", "text.stored=1")
     assert "checkpoint" in train_imagen(told).finished
+    for wrong, said in (
+        ([f"data.sidecars={tmp_path / 'sides'}"], "sides: there is no such folder; name the one"),
+        (["data.sidecars=sides", "data.stream=false"], "data.sidecars=sides is read beside shards as they stream"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            train_imagen(imagen(shards, tmp_path, tmp_path / "wrong", "text.stored=1", *wrong))
+    assert not (tmp_path / "sides").exists() and not (tmp_path / "wrong").exists()
     encode_shards(str(shards), TextRowEncoder(told.frozen, "latin"), tmp_path / "sides")
     given = imagen(shards, tmp_path, tmp_path / "given", "text.stored=1", f"data.sidecars={tmp_path / 'sides'}")
     assert "checkpoint" in train_imagen(given).finished and not given.path("texts").exists()

@@ -93,7 +93,9 @@ def test_beside_a_caption_the_embedding_weighs_what_it_is_told_to(painter: Uncli
     """From none of it to all; where no caption is told, always all."""
     whole = [one.conditions["image"] for one in requests(painter, text=False)]
     for name, told in (("text", {"text": True}), ("blind", {"text": False})):
-        found = requests(painter, embedding_weight=weight, **told)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(painter.defaults, "embedding_weight", weight)
+            found = requests(painter, **told)
         for one, embedding in zip(found, whole, strict=True):
             expected = embedding * (weight if name == "text" else 1.0)  # no embedding is zeros
             torch.testing.assert_close(one.conditions["image"], expected)
@@ -115,7 +117,8 @@ def test_a_candidate_is_the_same_in_any_company(painter: UnclipPainter) -> None:
 def test_every_setting_makes_other_pictures(painter: UnclipPainter) -> None:
     """But those of a prior that is not asked."""
     changes: Sequence[dict[str, Any]] = [
-        {}, {"prior": "none"}, {"text": False}, {"tries": 30}, {"prior_guidance": 3.0}, {"prior_steps": 4},
+        {}, {"prior": "none", "prior_steps": None}, {"text": False}, {"tries": 30},
+        {"prior_guidance": 3.0}, {"prior_steps": 4},
         {"prior_sampler": "ddim"}, {"prior_limit": 0.1}, {"guidance": 1.0}, {"sampler": "ancestral"},
         {"embedding_weight": 0.5},
     ]  # fmt: skip
@@ -132,6 +135,9 @@ def test_every_setting_makes_other_pictures(painter: UnclipPainter) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
+        ({"text": False, "embedding_weight": 0.5}, "embedding_weight has no effect where no caption is told"),
+        ({"prior": "none", "tries": 3}, r"tries has no effect without a prior \(prior=none\): leave it out"),
+        ({"prior": "none", "likeness": 0.1}, "likeness has no effect without a prior"),
         ({"prior": "decoder"}, "there is no prior 'decoder' here; choose from prior, components, none"),
         ({"tries": 0}, "tries must be from 1 to 1000, not 0"),
         ({"prior_guidance": -1}, "prior_guidance must be at least 0"),
@@ -217,7 +223,7 @@ def test_what_holds_no_upsampler_or_is_of_another_clip_is_refused(folder: Path, 
 
 def test_a_picture_is_noise_of_seed_and_candidate_alone(painter: UnclipPainter) -> None:
     """Two candidates of the same embedding are drawn from noise of their own."""
-    settings: dict[str, Any] = {"prior": "none", "text": False} | FEW
+    settings: dict[str, Any] = {"prior": "none", "text": False, "steps": 2}
     one, other = painter.paint(SAID, candidates=2, keep=None, **settings)
     assert not np.array_equal(one.picture, other.picture)
     assert isinstance(requests(painter, **settings)[0].conditions["image"], Tensor)

@@ -27,6 +27,8 @@ from pinxit.files import write_bytes
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import WorkItem
 from pinxit.serve import job_requests, jobs, records
+from pinxit.serve.catalog import ServerJob
+from pinxit.serve.dispatcher import JobHandle
 from pinxit.serve.feed import Feeds
 from pinxit.serve.paint_plan import PaintPlan
 from pinxit.serve.uploads import Uploads
@@ -295,7 +297,14 @@ def test_an_edit_keeps_what_the_mask_does_not_touch(server: Running) -> None:
     assert ended(server, again["id"])["state"] == "done"
 
 
-def test_classify_and_search(server: Running) -> None:
+def test_classify_and_search(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, brief = server.context.dispatcher.submit, list[tuple[bool, bool]]()
+
+    def noted(job: ServerJob, *args: Any, **how: Any) -> JobHandle:
+        brief.append((job.request is None, job.brief))
+        return submit(job, *args, **how)
+
+    monkeypatch.setattr(server.context.dispatcher, "submit", noted)
     red, blue = (np.full((32, 32, 3), color, np.uint8) for color in ((255, 0, 0), (0, 0, 255)))
     found = server.post("/api/classify", json={"image": data_url(red), "labels": ["cat", "dog", "star"]}).json()
     assert abs(sum(one["share"] for one in found["labels"]) - 1) < 1e-5
@@ -307,6 +316,7 @@ def test_classify_and_search(server: Running) -> None:
     hits = server.post("/api/search", json={"image": like, "top": 5}).json()["hits"]
     assert hits[0]["picture"] == like and hits[0]["score"] == pytest.approx(1, abs=1e-4)
     assert server.post("/api/search", json={"sentence": "a star"}).json()["hits"]
+    assert set(brief) == {(True, True), (False, False)}, "what only CLIP computes does not wait for what is painted"
     gone = done["pictures"][2]["id"]
     assert server.get(f"/pictures/{gone}.png").content == server.context.jobs.store.file(gone).read_bytes()
     server.context.jobs.store.file(gone).unlink()

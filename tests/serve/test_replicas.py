@@ -25,8 +25,8 @@ from pinxit.pipelines.worker import Each
 from pinxit.serve import replicas
 from pinxit.serve.catalog import Catalog, ServerJob
 from pinxit.serve.dispatcher import Dispatcher
-from pinxit.serve.replica import RemoteEvent, RemoteJob, Replica
-from pinxit.serve.replicas import RemoteEngine, Replicas
+from pinxit.serve.replica import BEGUN, RemoteEvent, RemoteJob, Replica
+from pinxit.serve.replicas import MOST_WAITS, RemoteEngine, Replicas
 from pinxit.serve.settings import Settings
 from pinxit.types import Prompt
 from tests.processes import below
@@ -34,6 +34,7 @@ from tests.recipes.painters import save_random_checkpoint
 from tests.serve.running import Running, running
 
 GRAPH = Graph([Stage("a", Each(lambda items: [0 for _ in items]))], {"r": ["a"]})
+BEGUN_IT = RemoteEvent(BEGUN, None, 0.0)
 DONE = RemoteEvent("done", ["a picture"], 1.0, {"a": 2.0})
 Script = list[RemoteEvent | Exception]
 
@@ -109,16 +110,25 @@ def test_a_job_of_a_replica_that_dies_is_sent_again_whole() -> None:
     found = heard(deployment, job_of(shares=[0.3, 0.6], client="alice", weight=8.0))
     assert [event.kind for event in found] == ["preview", "done"] and found[-1].data == ["a picture"]
     assert len({event.seq for event in found}) == 2
-    assert [sent.preview_options["shares"] for sent in deployment.sent] == [[0.3, 0.6], [0.6]], (
+    assert [sent.options["shares"] for sent in deployment.sent] == [[0.3, 0.6], [0.6]], (
         "what was shown is not shown again"
     )
     assert {(sent.client, sent.weight) for sent in deployment.sent} == {("alice", 8.0)}
 
 
 def test_a_job_that_kills_every_replica_fails() -> None:
-    deaths: list[Script] = [[RuntimeError("dead")] for _ in range(3)]
+    deaths: list[Script] = [[BEGUN_IT, RuntimeError("dead")] for _ in range(3)]
     found = heard(ScriptedDeployment(*deaths), job_of())
-    assert [event.kind for event in found] == ["failed"] and "3 replicas died" in str(found[0].data)
+    assert [event.kind for event in found] == ["failed"] and "3 replicas died while painting it" in str(found[0].data)
+
+
+def test_replicas_that_die_of_another_job_do_not_count_against_one_that_waited_there() -> None:
+    waited: Script = [RemoteEvent("", None, 0.0), RuntimeError("another job killed it")]
+    deaths: list[Script] = [waited, waited, [BEGUN_IT, RuntimeError("dead")], waited]
+    found = heard(ScriptedDeployment(*deaths, [BEGUN_IT, DONE]), job_of(), tries=2)
+    assert [event.kind for event in found] == ["done"] and found[0].data == DONE.data
+    found = heard(ScriptedDeployment(*[waited] * MOST_WAITS), job_of(), tries=2)
+    assert [event.kind for event in found] == ["failed"] and "30 replicas died while it waited" in str(found[0].data)
 
 
 @pytest.mark.parametrize("error", [None, PinxitError("the disk is full.")])
@@ -210,6 +220,7 @@ def test_a_replica_lets_go_of_what_nobody_hears(tmp_path: Path) -> None:
         assert not replica.dispatcher.handles and not replica.costs
         replica.check_health()
         whole = [told async for told in replica.paint(RemoteJob(starts, asked, "", 1.0, 60.0, {}))]
+        assert [told.kind for told in whole if told.kind][:1] == [BEGUN] and whole[0].progress == 0.0
         assert whole[-1].kind == "done" and whole[-1].costs and not replica.costs
         await replica.dispatcher.close()
 

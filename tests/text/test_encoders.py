@@ -175,7 +175,7 @@ def test_minilm_knows_a_kitten_from_a_truck(packaged: FrozenEncoder) -> None:
 
 
 def test_minilm_says_which_signs_it_does_not_know(packaged: FrozenEncoder) -> None:
-    assert packaged.unknown_words("三个绿色的三角形") == ["个", "绿", "色", "角", "形"]
+    assert packaged.unknown_words("三个绿色的三角形") == ["三个绿色的三角形"]
     assert packaged.unknown_words("a café and a flibbertigibbet") == [], "it has an idea of any word in Latin letters"
 
 

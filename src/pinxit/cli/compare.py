@@ -92,9 +92,10 @@ def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, s
         check_writable(folder)
         for one in of:
             say_about(one.painter, text, strict)
+    announced = set[Path]()
     for text, folder in zip(asked.texts, folders, strict=True):
         with alone_with(folder):
-            painted = [(one, _painted(one, text, asked, folder)) for one in of]
+            painted = [(one, _painted(one, text, asked, folder, announced)) for one in of]
             painted.sort(key=lambda pair: -pair[1][0].score)
             written = _write(folder, text, painted, facts)
         if as_json:
@@ -103,9 +104,9 @@ def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, s
             print_lines(str(folder / "sheet.png"))
 
 
-def _painted(one: System, text: str, asked: Comparison, folder: Path) -> list[Ranked]:
+def _painted(one: System, text: str, asked: Comparison, folder: Path, announced: set[Path]) -> list[Ranked]:
     how = {"candidates": asked.candidates, "keep": asked.keep, "upsampler": one.upsampler} | dict(one.settings)
-    with progress.painting(f"{one.recipe}: {text}", folder / "preview.png") as watch:
+    with progress.painting(f"{one.recipe}: {text}", folder / "preview.png", announced) as watch:
         coming = one.painter.paint_each([(text, asked.seed)], watch=watch, previews=progress.PREVIEW_SECONDS, **how)
         return next(coming)
 

@@ -12,6 +12,7 @@ from pinxit.cli.data_shards import encode, index
 from pinxit.cli.options import LARGEST
 from pinxit.cli.progress import bar
 from pinxit.files import check_file
+from pinxit.texts import counted
 
 if TYPE_CHECKING:
     from pinxit.data.problems import Problems
@@ -114,7 +115,7 @@ def build(
         count = WORLD_COUNT
     with bar("writing shards") as progress:
         written = write_shards(dataset, out, count, per_shard, form, workers, progress)
-    print_lines(f"{written.items} items in {written.shards} shards in {out}")
+    print_lines(f"{counted(written.items, 'item')} in {counted(written.shards, 'shard')} in {out}")
 
 
 @app.command()
@@ -137,7 +138,7 @@ def check(
     dataset = _open(source, 64, "train", {}, 0)
     with bar("reading") as progress:
         report = check_dataset(dataset, workers, progress)
-    print_lines(f"{report.usable} pictures with {report.captions} captions can be used")
+    print_lines(f"{counted(report.usable, 'picture')} with {counted(report.captions, 'caption')} can be used")
     _tell(report.problems, named=len(report.problems) if all else None)
     if report.problems:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device, Engine, EngineOption, Workers, check_workers
 from pinxit.cli.progress import bar
 from pinxit.locks import alone
+from pinxit.texts import counted
 
 Shards = Annotated[
     str, typer.Argument(metavar="SHARDS", help="A folder of tars, a pattern, or a URL of fsspec.", show_default=False)
@@ -82,7 +83,7 @@ def encode(
             encoder = row_encoder(**asked)
             with bar("encoding") as progress:
                 written = encode_shards(shards, encoder, folder, progress)
-    print_lines(f"{len(written)} sidecars in {folder}")
+    print_lines(f"{counted(len(written), 'sidecar')} in {folder}")
 
 
 def index(
@@ -105,4 +106,5 @@ def index(
     folder = out or folder_beside(shards)
     with alone(folder / ".index.lock", f"the index in {folder}"), bar("looking") as progress:
         found = index_shards(shards, folder, progress)
-    print_lines(f"{sum(one['items'] for one in found)} items in {len(found)} shards, listed in {folder / INDEX}")
+    items, tars = counted(sum(one["items"] for one in found), "item"), counted(len(found), "shard")
+    print_lines(f"{items} in {tars}, listed in {folder / INDEX}")

@@ -79,13 +79,19 @@ def export(
       pinxit export runs/catalogue --to transformers --out my-clip
       pinxit export runs/product --to peft --out adapter
     """
-    folder = out or Path(f"{Path(source.rpartition(':')[2]).stem}-{to.value}")
+    folder = out or Path(f"{_name_of(source)}-{to.value}")
     check_writable(folder)
     place = Path(os.path.realpath(folder))
     _check_empty(folder)
     with alone(place.with_name(f".{place.name}.lock"), f"the folder {folder}"):
         _check_empty(folder)  # as another command may have left it
         print_lines(*TARGETS[to](source, folder))
+
+
+def _name_of(source: str) -> str:
+    """The last part of a path or an address, without the suffix of a file; that of a folder belongs to its name."""
+    path = Path(os.path.abspath(source.rpartition(":")[2]))  # noqa: PTH100 - a link keeps its own name
+    return path.stem if path.is_file() else path.name
 
 
 def _check_empty(folder: Path) -> None:

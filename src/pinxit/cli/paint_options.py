@@ -11,6 +11,7 @@ import typer
 from pinxit.cli.console import warn
 from pinxit.cli.options import LARGEST
 from pinxit.errors import UsageError
+from pinxit.texts import counted
 
 LONGEST = 40  # characters of an unknown word that are shown
 
@@ -52,10 +53,10 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
     """Warn on stderr of a prompt that is too long or has unknown words; `strict`: raise UsageError if too long."""
     dropped = painter.tokens_over_limit(text)
     if dropped:
-        message = f"the prompt is {dropped} tokens over the limit of {painter.text_tokens}"
+        message = f"the prompt is {counted(dropped, 'token')} over the limit of {painter.text_tokens}"
         if strict:
             raise UsageError(f"{message}: shorten it, or drop --strict to paint its beginning.")
-        warn(f"pinxit: {message}: the last {dropped} are dropped.")
+        warn(f"pinxit: {message}: the last {'one is' if dropped == 1 else f'{dropped:,} are'} dropped.")
     unknown = painter.unknown_words(text)
     if unknown:
         words = shorten(", ".join(f"'{word[:LONGEST]}'" for word in unknown), 10 * LONGEST, placeholder=" ...")

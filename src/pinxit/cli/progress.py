@@ -41,11 +41,14 @@ def bar(label: str, total: float | None = None, unit: str = "") -> Iterator[Call
 
 
 @contextmanager
-def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], None]]:
+def painting(
+    label: str, preview: Path, announced: set[Path] | None = None
+) -> Iterator[Callable[[PaintProgress], None]]:
     """A `watch` function for painters: it moves the bar and rewrites `preview`, which is removed at the end.
 
-    The path of `preview` is printed once, as soon as the file exists.
+    The path of `preview` is printed once, as soon as the file exists; `announced`: those that were printed before.
     """
+    known = set() if announced is None else announced
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -61,10 +64,10 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], No
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         label = printable(label)
         task = bar.add_task(label if len(label) <= 60 else label[:59] + "…", total=1.0)
-        shown, announced = time.monotonic(), False
+        shown = time.monotonic()
 
         def watch(painted: PaintProgress) -> None:
-            nonlocal shown, announced
+            nonlocal shown
             bar.update(task, completed=painted.share)
             if time.monotonic() - shown < PREVIEW_SECONDS:
                 return
@@ -72,10 +75,10 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], No
             if pictures:  # there are none before the first step
                 write_png(preview, sheet(pictures))
                 shown = time.monotonic()
-                if not announced:
+                if preview not in known:
                     note = f"pinxit: see it grow in {preview}, which goes when it is done."
                     bar.console.print(note, markup=False, highlight=False, soft_wrap=True)
-                    announced = True
+                    known.add(preview)
 
         try:
             yield watch

@@ -13,7 +13,7 @@ from pinxit.cli.open_clip import activation_of, clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import check_file, check_writable
-from pinxit.texts import printable
+from pinxit.texts import counted, printable
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.index import Hit
@@ -57,7 +57,7 @@ def index(
         picture_index, problems = clip.index(pictures, out)
     if problems:
         warn(problems.report())
-    print_lines(f"{out}: {len(picture_index):,} pictures")
+    print_lines(f"{out}: {counted(len(picture_index), 'picture')}")
 
 
 @app.command("find")

@@ -23,6 +23,7 @@ from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError
 from pinxit.files import parse_json, read_json, replacing, write_bytes, write_json
 from pinxit.schema import Whole
+from pinxit.texts import counted
 from pinxit.types import Dataset, Example
 
 PLAN = "plan.json"
@@ -125,7 +126,9 @@ class Builder:
             for number in range(chunks.number):
                 kept += _append(chunks.part(number), to_captions, to_facts, to_problems)
         if not kept:
-            raise DataError(f"nothing is left for the bank {folder}: none of {chunks.count} items can be used.")
+            raise DataError(
+                f"nothing is left for the bank {folder}: none of {counted(chunks.count, 'item')} can be used."
+            )
         if self.about["facts"] is None:
             (folder / FACTS).unlink()
         _compact(chunks, kept)

@@ -8,23 +8,21 @@ from pinxit.data.problems import ItemError
 from pinxit.texts import lines_of
 
 NOT_UTF8 = "its caption is not UTF-8"
+NULS = "its caption holds NUL characters, as UTF-16 does: save it as UTF-8"
 
 
 def from_text(data: bytes, key: str) -> tuple[str, ...]:
     """The lines of a caption file, empty ones left out.
 
-    Raises ItemError naming `key` when the file is not UTF-8 or holds no caption.
+    Raises ItemError naming `key` when the file is not UTF-8 or holds no caption, or a NUL character.
     """
-    try:
-        return _some(lines_of(data.decode("utf-8-sig")), key)
-    except UnicodeDecodeError as error:
-        raise ItemError(key, NOT_UTF8) from error
+    return _some(lines_of(_utf8(data, key)), key)
 
 
 def from_json(data: bytes, key: str) -> tuple[str, ...]:
     """The "captions" (a list) or "caption" (a string or a list) of an img2dataset-style JSON file.
 
-    Raises ItemError naming `key` when the file is not UTF-8, not JSON, or holds no caption.
+    Raises ItemError naming `key` when the file is not UTF-8 or not JSON, or holds no caption, or a NUL character.
     """
     try:
         fields = json.loads(_utf8(data, key))
@@ -47,4 +45,6 @@ def _utf8(data: bytes, key: str) -> str:
 def _some(texts: list[str], key: str) -> tuple[str, ...]:
     if not texts:
         raise ItemError(key, "its caption is empty")
+    if any("\0" in text for text in texts):  # ASCII in UTF-16 without its mark is also UTF-8, of NULs in between
+        raise ItemError(key, NULS)
     return tuple(texts)

@@ -11,6 +11,7 @@ from pinxit.config import to_dict
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError
 from pinxit.schema import shown
+from pinxit.texts import counted
 from pinxit.types import Dataset, Example
 
 YOUNGER = ("content",)  # fields that older versions did not store: not compared where they are missing
@@ -38,7 +39,7 @@ def first_readable(dataset: Dataset, count: int) -> Example:
             return item
         last = item
     reason = f": {last.key} {last.reason}" if isinstance(last, Problem) else ""
-    raise DataError(f"none of {count} items can be used{reason}.")
+    raise DataError(f"none of {counted(count, 'item')} can be used{reason}.")
 
 
 def fingerprint(example: Example) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from pinxit.errors import UsageError
@@ -55,10 +57,11 @@ class Panel:
 def chart(title: str, panels: Sequence[Panel]) -> Picture:
     """The panels side by side; the n-th lines of all panels share colour, marker and legend.
 
-    Raises UsageError when there is no point to draw.
+    A point that is not finite, as where a measure is undefined, is left out. Raises UsageError for a line of no points.
     """
     if not panels or not all(line.points for panel in panels for line in panel.lines):
         raise UsageError("a chart needs at least one point on every line.")
+    panels = [replace(panel, lines=[_finite(line) for line in panel.lines]) for panel in panels]
     wide = 2 * EDGE + WIDE * len(panels)
     names = [line.name for line in panels[0].lines] if len(panels[0].lines) > 1 else []
     rows = _legend_rows(names, wide - 2 * EDGE - LEFT)
@@ -69,6 +72,11 @@ def chart(title: str, panels: Sequence[Panel]) -> Picture:
     for number, panel in enumerate(panels):
         _draw_panel(canvas, panel, EDGE + WIDE * number, HEAD + LEGEND * len(rows))
     return canvas.picture()
+
+
+def _finite(line: Line) -> Line:
+    kept = [all(map(math.isfinite, point)) for point in line.points]
+    return Line(line.name, list(compress(line.points, kept)), list(compress(line.labels, kept)))
 
 
 def _style(number: int) -> tuple[Colour, str]:
@@ -108,7 +116,8 @@ def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float) -> None:
         _level(canvas, panel.level, y, inside)
     places = [[(x(a), y(b)) for a, b in line.points] for line in panel.lines]
     for number, points in enumerate(places):
-        canvas.line(points, _style(number)[0], 2.2)
+        if points:
+            canvas.line(points, _style(number)[0], 2.2)
     for number, points in enumerate(places):
         colour, marker = _style(number)
         for point in points:
@@ -119,6 +128,7 @@ def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float) -> None:
 def _scales(panel: Panel, inside: Box) -> tuple[Scale, Scale]:
     xs = [a for line in panel.lines for a, _ in line.points] + [value for value, _ in panel.ticks]
     ys = [b for line in panel.lines for _, b in line.points] + ([panel.level[0]] if panel.level else [])
+    xs, ys = xs or [0.0], ys or [0.0]  # perhaps no point is finite
     return Scale(*span(xs), inside[0], inside[2]), Scale(*span(ys, panel.least), inside[3], inside[1])
 
 

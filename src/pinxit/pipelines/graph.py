@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from pinxit.errors import UsageError
 from pinxit.pipelines.worker import Worker
+from pinxit.texts import counted
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Graph:
         lines = [f"{name}: {' -> '.join(route)}" for name, route in self.routes.items()]
         wide = max(map(len, self.stages))
         for stage in self.stages.values():
-            facts = [type(stage.worker).__name__, f"{stage.worker.width} rows a call"]
+            facts = [type(stage.worker).__name__, f"{counted(stage.worker.width, 'row')} a call"]
             facts += ["waits for all that live"] * stage.gather + [f"shown by {stage.shown}"] * bool(stage.shown)
             lines.append(f"  {stage.name:{wide}}  {', '.join(facts)}")
         return "\n".join(lines)

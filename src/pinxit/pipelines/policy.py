@@ -14,16 +14,17 @@ Key = tuple[Any, ...]
 
 
 class Fair:
-    """The client that has used the machine least, for its weight, goes first; of a client, items that have started, so
-    that pictures finish soon. As priorities are weights and never absolute, no client starves.
+    """The client that has used the machine least, for its weight, goes first; of a client, brief jobs, then items that
+    have started, so that pictures finish soon. As priorities are weights and never absolute, no client starves.
     """
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}  # by client: seconds of computing, divided by weight
 
     def key(self, item: WorkItem) -> Key:
-        """The sort key in whose order items are served; a preview counts as started."""
-        return self.spent[item.job.client], item.state is None and not item.preview, *item.order
+        """The sort key in whose order items are served; a preview counts as started, and so does a brief job."""
+        fresh = item.state is None and not (item.preview or item.job.brief)
+        return self.spent[item.job.client], fresh, *item.order
 
     def meet(self, client: str, busy: Collection[str]) -> None:
         """A client without jobs submits one: time that it left unused gives it no credit, but what it overspent counts.
@@ -67,7 +68,7 @@ class Waiting:
         for key in [key for key in self.lists if key[1] == job.client]:
             waiting = self.lists[key]
             for late in (False,) if previews else (False, True):  # a job's items stand side by side: `WorkItem.order`
-                edges = (late, job.number), (late, job.number + 1)
+                edges = (late, not job.brief, job.number), (late, not job.brief, job.number + 1)
                 first, end = (bisect_left(waiting, edge, key=itemgetter(0)) for edge in edges)
                 del waiting[first:end]
             if not waiting:

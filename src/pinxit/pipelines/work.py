@@ -22,6 +22,7 @@ class Job:
     deadline: float = math.inf  # in seconds of the engine's clock, after which it expires
     previews: float = math.inf  # seconds between two previews; inf: none
     looked_at: int | None = None  # how many items are previewed at a time; None: all
+    brief: bool = False  # it takes a moment and is waited for: served before its client's other jobs, even begun ones
     # -----
     number: int = -1  # in order of arrival
     items: set[WorkItem] = field(default_factory=set)  # the live ones: neither finished nor dropped
@@ -56,9 +57,9 @@ class WorkItem:
         return self.route[self.at]
 
     @property
-    def order(self) -> tuple[bool, int, int, Place]:
-        """The order within a client: previews, as late ones are worthless; older jobs; in a job the furthest items."""
-        return not self.preview, self.job.number, -self.at, self.place
+    def order(self) -> tuple[bool, bool, int, int, Place]:
+        """Within a client: previews, as late ones are worthless; brief jobs; old jobs; of one furthest items."""
+        return not self.preview, not self.job.brief, self.job.number, -self.at, self.place
 
 
 @dataclass(frozen=True)

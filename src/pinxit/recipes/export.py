@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -53,6 +54,7 @@ class Network:
     config: Any  # CLIPConfig, StageConfig
     state: Mapping[str, Tensor]
     additions: Mapping[str, Pair] = field(default_factory=dict)  # the LoRA matrices of a run with plan.lora
+    whole: Sequence[str] = ()  # what of it was trained otherwise: names of weights, or its own name for all of it
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def _karlo(run: karlo.KarloRun, to: str, out: Path) -> list[Path]:
     adapted = {name: states.read_additions(run.path(name), name) for name in run.trained}
     if to == "peft" and not any(adapted.values()):
         raise UsageError(f"{run.folder} has no additions for peft: give a run that was trained with --lora.")
+    if to == "peft":
+        _say_left_out([name for one, pairs in adapted.items() for name in _trained_whole(run.folder, one, pairs)])
     with replacing_folder(out) as folder:
         if to == "diffusers":
             save_karlo(base, trained, folder)
@@ -148,6 +152,7 @@ def _adapters(source: str, trained: Trained, folder: Path) -> list[Path]:
     adapted = [network for network in trained.networks if network.additions]
     if not adapted:
         raise UsageError(f"{source} has no additions for peft: give a run that was trained with --lora.")
+    _say_left_out([name for network in trained.networks for name in network.whole])
     for network in adapted:
         save_adapter(network.additions, _names(network.config), folder / network.name, trained.base(network.name))
     return [folder / network.name for network in adapted]
@@ -185,8 +190,21 @@ def _run(folder: Path) -> Trained:
 def _network(folder: Path, name: str, config: Any) -> Network:
     if not states.exists(folder / name):
         raise UsageError(f"{folder} has not trained {name} yet.")
-    weights = states.read_weights(folder / name, name)
-    return Network(name, config, weights, states.read_additions(folder / name, name))
+    weights, additions = states.read_weights(folder / name, name), states.read_additions(folder / name, name)
+    return Network(name, config, weights, additions, _trained_whole(folder, name, additions))
+
+
+def _trained_whole(folder: Path, name: str, additions: Mapping[str, Pair]) -> list[str]:
+    """What was trained itself of a network of the run in `folder`: beside additions some weights, else all of it."""
+    if additions:
+        return states.read_whole(folder / name)
+    return [name] if states.read_progress(folder / name).images else []
+
+
+def _say_left_out(whole: Sequence[str]) -> None:
+    if whole:
+        what = f"left out, as they were trained whole and peft holds additions alone: {', '.join(whole)}"
+        logging.getLogger("pinxit").warning("%s; another format of --to has all.", what)
 
 
 def _checkpoint(source: str) -> Trained:

@@ -32,16 +32,16 @@ from pinxit.weights.onnx_files import Network, Written, check_installed, write_o
 from pinxit.weights.zoo import find, shipped
 
 DESCRIPTION = "onnx.json"
-TOKENIZER = ("tokenizer.json", "words.json")
+TOKENIZER = ("tokenizer.json", "words.json", "merges.txt", "vocab.json")  # pinxit's own, or that of published CLIPs
 LENGTHS = (5, 12)  # of the random texts, in turn: two of them show that the length is a free dimension
 
 
 def export_onnx(name_or_path: str | Path, out: Path) -> list[Written]:
     """Write every network of a checkpoint, or the towers of any CLIP that `load_clip` opens, into the folder `out`.
 
-    `out` also gets `onnx.json`, which describes inputs and outputs, and our tokenizer. Raises UsageError where
-    `pinxit[onnx]` is not installed, CheckpointError where there is nothing to export, and PinxitError when an exported
-    file does not compute what its network does; `out` is then left as it was.
+    `out` also gets `onnx.json`, which describes inputs and outputs, and the checkpoint's tokenizer. Raises UsageError
+    where `pinxit[onnx]` is not installed, CheckpointError where there is nothing to export, and PinxitError when an
+    exported file does not compute what its network does; `out` is then left as it was.
     """
     check_installed()
     checkpoint, networks = _networks(name_or_path)

@@ -31,6 +31,7 @@ class Published:
     states: Mapping[str, Mapping[str, Tensor]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)  # of its networks, where each has one of its own
+    constants: Mapping[str, Tensor] = field(default_factory=dict)  # what its networks were trained beside
 
     @property
     def parts(self) -> Mapping[str, Any]:
@@ -47,17 +48,32 @@ class Published:
         """Every tensor of `part`."""
         return dict(self.states[part])
 
-    @cached_property
+    @property
     def hash(self) -> str:
-        """Twelve hex digits that change with any weight, config or setting, but not with the weights' type."""
+        """Twelve hex digits that change with any weight, constant, config or setting, but not with their type."""
+        return self._hashes[1]
+
+    def known_as(self, name: str) -> bool:
+        """Whether that is its hash, or the one that earlier versions gave it, of all but the constants."""
+        return name in self._hashes
+
+    @cached_property
+    def _hashes(self) -> tuple[str, str]:
+        """Without the constants, and with them."""
         import torch
+
+        def add(name: str, tensor: Tensor) -> None:
+            digest.update(name.encode() + tensor.float().flatten().view(torch.uint8).numpy().tobytes())
 
         about = [{name: to_dict(config) for name, config in self.configs.items()}, dict(self.settings)]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for part, state in sorted(self.states.items()):
             for name, tensor in sorted(state.items()):
-                digest.update(f"{part}/{name}".encode() + tensor.float().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:12]
+                add(f"{part}/{name}", tensor)
+        before = digest.hexdigest()[:12]
+        for name, tensor in sorted(self.constants.items()):
+            add(name, tensor)
+        return before, digest.hexdigest()[:12]
 
     @property
     def provenance(self) -> dict[str, Any]:

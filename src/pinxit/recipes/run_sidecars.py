@@ -7,6 +7,7 @@ from typing import Any
 
 from pinxit.data.sidecars import RowEncoder, encode_shards, encoded
 from pinxit.data.streams import Stream, stored
+from pinxit.errors import UsageError
 from pinxit.recipes.staging import Run, showing
 from pinxit.training.stop import Stop
 
@@ -15,6 +16,17 @@ def sidecar_folder(run: Run[Any], name: str) -> Path:
     """The folder of the sidecars: the one that `pinxit data encode` wrote, if the config names it, or the run's own."""
     given = run.config.data.sidecars
     return Path(given) if given else run.path(name)
+
+
+def check_sidecars(run: Run[Any]) -> None:
+    """Raise UsageError for a folder of sidecars that is neither there nor in the run's own folder."""
+    if not (given := getattr(run.config.data, "sidecars", "")):
+        return
+    if not run.config.data.stream:
+        raise UsageError(f"data.sidecars={given} is read beside shards as they stream: set data.stream=true, too.")
+    if not Path(given).is_dir() and not Path(given).resolve().is_relative_to(run.folder.resolve()):
+        fix = "name the one that `pinxit data encode` wrote, or leave it out, and the run encodes for itself"
+        raise UsageError(f"data.sidecars={given}: there is no such folder; {fix}.")
 
 
 def all_encoded(run: Run[Any], name: str, kind: str) -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.streams import Stream, open_pictures
-from pinxit.errors import UsageError
+from pinxit.errors import DataError, UsageError
 from pinxit.locks import alone_in
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
@@ -26,6 +26,7 @@ from pinxit.training.parallel import Ranks, here
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
+from pinxit.types import Dataset
 
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
@@ -228,6 +229,20 @@ def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int
             check(stop)
 
         yield show
+
+
+def data_of(run: Run[Any], open_data: Callable[[], Dataset]) -> Dataset | None:
+    """The data of stage `pictures`; None where that is finished and the data cannot be opened any more, which is said.
+
+    While they are there the stored pictures are compared with them. Raises what `open_data` does.
+    """
+    try:
+        return open_data()
+    except DataError as error:
+        if not run.finished("pictures"):
+            raise
+        say(run, f"pictures: the stored ones are used, as the data are not there any more ({error})")
+        return None
 
 
 def learn_tokenizer(bank: Bank | Stream, vocab: int, folder: Path, spell: bool = False) -> None:

@@ -11,6 +11,8 @@ import torch
 
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
+from pinxit.recipes.published import Published
+from pinxit.recipes.run_sidecars import check_sidecars
 from pinxit.recipes.staging import Run
 from pinxit.training.loop import Task, Weights, check_weights, lacking
 from pinxit.training.lora import check_adapts, check_rank
@@ -106,10 +108,15 @@ def check_start(folder: Path, init: Start | None, begun: bool, whole: bool) -> N
         )
     if before is not None and now is None and not whole:
         raise UsageError(f"{folder} was started from checkpoint {before}: give it again with --init-from.")
-    if before is not None and now is not None and before != now:
+    if before is not None and now is not None and not _known_as(init, before):
         raise UsageError(
             f"{folder} was started from checkpoint {before}, not {now}; give the old one or train into another folder."
         )
+
+
+def _known_as(init: Start | None, name: str) -> bool:
+    """Whether a run that was started from checkpoint `name` was started from `init`."""
+    return init is not None and (init.known_as(name) if isinstance(init, Published) else init.hash == name)
 
 
 def note_start(folder: Path, init: Start | None, **more: bool) -> None:
@@ -143,11 +150,13 @@ def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
     """Check now, before any data is prepared, what each new stage would otherwise refuse hours later.
 
     Raises CheckpointError for initial weights of another model, and UsageError for a LoRA of random weights
-    or of a rank that is too large for every matrix, for another checkpoint than the run was started from, or for a
-    batch that the ranks cannot share.
+    or of a rank that is too large for every matrix, for another checkpoint than the run was started from, for a batch
+    that the ranks cannot share, or for sidecars that are not there.
     """
     run.check_start()
-    ranks = here()
+    stages, ranks = list(stages), here()
+    if not all(run.finished(stage.name) for stage in stages):
+        check_sidecars(run)
     for stage in stages:
         if ranks.world > 1 and not run.finished(stage.name):
             _check_shares(stage, ranks)

@@ -94,19 +94,25 @@ def clip_of(context: Context) -> ClipEncoder:
 
 
 async def clip_vectors(request: Request, starts: list[tuple[list[str], Any]], context: Context) -> list[Any]:
-    """CLIP embeddings of values for the stages `clip/texts` and `clip/pictures`, in their order.
+    """CLIP embeddings of a few values for the stages `clip/texts` and `clip/pictures`, in their order.
 
+    They do not wait for what the client has painted meanwhile.
     Raises RefusedError if admission control refuses, and if the client disconnects.
     """
-    handle = submit_clip(request, starts, context)
+    handle = submit_clip(request, starts, context, brief=True)
     return list(result_of(await outcome(request, context.dispatcher, handle)))
 
 
-def submit_clip(request: Request, starts: list[tuple[list[str], Any]], context: Context) -> JobHandle:
-    """Submit a job of those stages. Raises RefusedError if admission control refuses."""
+def submit_clip(
+    request: Request, starts: list[tuple[list[str], Any]], context: Context, brief: bool = False
+) -> JobHandle:
+    """Submit a job of those stages. Raises RefusedError if admission control refuses.
+
+    `brief`: it goes before the client's other jobs.
+    """
     context.check_open()
     caller, seconds = caller_of(request), client_timeout(request)
-    job = ServerJob(starts, client=caller.name, weight=caller.weight * WEIGHTS["interactive"])
+    job = ServerJob(starts, client=caller.name, weight=caller.weight * WEIGHTS["interactive"], brief=brief)
     cost = context.admission.admit(job, client_timeout=seconds)
     job.deadline = context.dispatcher.runner.engine.clock() + seconds
     return context.dispatcher.submit(job, cost=cost)

@@ -11,6 +11,7 @@ from pinxit.files import LEFT
 from pinxit.serve import records
 from pinxit.serve.errors import PassingError, RefusedError, as_refused
 from pinxit.serve.job_requests import NAME, plan_of_request
+from pinxit.texts import counted
 
 if TYPE_CHECKING:
     from pinxit.serve.jobs import Jobs
@@ -45,7 +46,7 @@ async def _plan(jobs: Jobs, record: Record, at_once: bool) -> PaintPlan | None:
     Raises RefusedError and PinxitError for a job that cannot be painted any more, or that killed its processes.
     """
     if record.tries >= jobs.services.settings.most_tries:
-        message = f"the server died {record.tries} times while this was painted; it is not tried again."
+        message = f"the server died {counted(record.tries, 'time')} while this was painted; it is not tried again."
         raise RefusedError(500, message)
     return await plan_of_request(jobs.services, jobs.store, record.request) if at_once else None
 

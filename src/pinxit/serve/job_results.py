@@ -63,7 +63,7 @@ async def _clip_vectors(services: Services, live: LiveJob, ranked: Sequence[Rank
     if services.catalog.clip is None:
         return [None] * len(ranked)
     starts = [([f"{CLIP}/pictures"], one.picture) for one in ranked]
-    job = ServerJob(starts, client=client_of(live.record), weight=weight_of(live.record.request))
+    job = ServerJob(starts, client=client_of(live.record), weight=weight_of(live.record.request), brief=True)
     event = await services.dispatcher.outcome(services.dispatcher.submit(job, detached=True))
     if event.kind != "done":
         return [None] * len(ranked)

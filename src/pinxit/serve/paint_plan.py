@@ -20,6 +20,7 @@ from pinxit.serve.schemas import (
     StreamableRequest,
     VariationRequest,
 )
+from pinxit.texts import counted
 from pinxit.types import Mask, Prompt
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
     drawn, most = max(body.candidates or usual, count), settings.most_candidates
     if drawn > most:
         field = "candidates" if body.candidates else "quality" if usual > most else "n"
-        raise RefusedError(400, f"{field}: at most {most} candidates are drawn here.", field, "too_many")
+        raise RefusedError(400, f"{field}: at most {counted(most, 'candidate')} can be drawn here.", field, "too_many")
     return drawn
 
 
@@ -247,9 +248,9 @@ def _warnings(body: PictureRequest, model: Model, text: str) -> list[str]:
     found = [f"{name} has no effect {why}." for name, why in _without_effect(body)]
     if text and (dropped := model.painter.tokens_over_limit(text)):
         limit = model.painter.text_tokens
-        found.append(f"the prompt is {dropped} tokens over the limit of {limit}; its end is ignored.")
+        found.append(f"the prompt is {counted(dropped, 'token')} over the limit of {limit}; its end is ignored.")
     if text and (unknown := model.painter.unknown_words(text)):
-        found.append(f"{len(unknown)} words of the prompt did not occur in training.")
+        found.append(f"{counted(len(unknown), 'word')} of the prompt did not occur in training.")
     return found
 
 

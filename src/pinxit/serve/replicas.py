@@ -1,7 +1,8 @@
 """`--engine ray`: engines as replicas of Ray Serve, behind the interface of one `Runner`.
 
 A job is one stream of events from one replica. The stream is abandoned when the job is cancelled; when the replica
-dies, the whole job is sent to another: the same seed, the same pictures. All of this runs in the event loop's thread.
+dies, the whole job is sent to another: the same seed, the same pictures. A replica on which it only waited does not
+count against it. All of this runs in the event loop's thread.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pinxit.errors import PinxitError
 from pinxit.pipelines.work import Event, Job
 from pinxit.serve.dispatcher import TERMINAL
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.replica import RemoteEvent, RemoteJob, Replica
+from pinxit.serve.replica import BEGUN, RemoteEvent, RemoteJob, Replica
 from pinxit.serve.runner import Load, Publish, StageUsage
+from pinxit.texts import counted
 
 if TYPE_CHECKING:
     from pinxit.pipelines.graph import Graph
@@ -32,6 +34,15 @@ log = logging.getLogger("pinxit.serve")
 NAME = "pinxit"  # of Ray Serve's application and deployment
 MAX_ONGOING = 10_000  # jobs of a replica; admission control limits them
 HEALTH_SECONDS, GRACE_SECONDS, RETRY_SECONDS = 2.0, 10.0, 0.5
+MOST_WAITS = 30  # replicas on which a job may be lost before it has begun: the whole cluster may have gone
+
+
+class _LostError(Exception):
+    """The stream of a job has ended before the job; `begun`: a replica had begun it."""
+
+    def __init__(self, begun: bool) -> None:
+        super().__init__()
+        self.begun = begun
 
 
 class Deployment:
@@ -110,49 +121,59 @@ class RemoteEngine:
         raise RefusedError(400, "the order of jobs on replicas cannot be changed.", code="unsupported")
 
     async def _follow(self, job: ServerJob) -> None:
+        tries, waits = 0, 0  # streams that were lost when the job had begun, and before
         try:
-            for tries in count(1):
+            while True:
                 left = job.deadline - self.clock()
                 if left <= 0:
                     return self._end(job, RemoteEvent("expired", None, 1.0))
                 try:
                     async with asyncio.timeout(None if left == float("inf") else left + GRACE_SECONDS):
-                        if await self._relay(job, left):
-                            return None
+                        return await self._relay(job, left)
                 except TimeoutError:
                     return self._end(job, RemoteEvent("expired", None, 1.0))
-                except Exception as error:
-                    log.warning("a replica died (%s); its job is sent to another one", type(error).__name__)
+                except _LostError as lost:
+                    log.warning("a replica died (%s); its job is sent to another one", type(lost.__cause__).__name__)
+                    tries, waits = tries + lost.begun, waits + (not lost.begun)
                     if tries == self.most_tries:
-                        lost = RefusedError(503, f"{tries} replicas died while they painted it.")
-                        return self._end(job, RemoteEvent("failed", lost, 1.0))
+                        return self._give_up(job, f"{counted(tries, 'replica')} died while painting it.")
+                    if waits == MOST_WAITS:
+                        return self._give_up(job, f"{waits} replicas died while it waited there.")
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._tasks.pop(job, None)
 
-    async def _relay(self, job: ServerJob, left: float) -> bool:
-        """Pass a replica's events of a job on; True when the job has ended."""
+    async def _relay(self, job: ServerJob, left: float) -> None:
+        """Pass a replica's events of a job on, until the job has ended. Raises _LostError if they end before it."""
         options: dict[str, Any] = {"previews": job.previews, "looked_at": job.looked_at, "shares": list(job.shares)}
-        options["reports_candidates"] = job.reports_candidates
-        remote = RemoteJob(job.starts, job.request, job.client, job.weight, left, options)
-        stream = self.deployment.handle.paint.remote(remote)
+        options |= {"reports_candidates": job.reports_candidates, "brief": job.brief}
+        remote, begun = RemoteJob(job.starts, job.request, job.client, job.weight, left, options), False
         try:
-            async for report in stream:
-                self.last_event = self.clock()
-                if (report.kind or report.progress) and not await self._begin(job):
-                    return True
-                if report.kind in TERMINAL:
-                    self._end(job, report)
-                    return True
-                if job in self.shares:
-                    self.shares[job] = report.progress
-                if report.kind:
-                    if report.kind == "preview" and job.shares:
-                        job.shares.pop(0)  # another replica does not show it again
-                    self.publish([Event(report.kind, job, report.data, next(self._seq))])
-        finally:
-            stream.cancel()
-        raise ConnectionError("a stream ended before its job")
+            stream = self.deployment.handle.paint.remote(remote)
+            try:
+                async for report in stream:
+                    self.last_event, begun = self.clock(), begun or bool(report.kind or report.progress)
+                    if begun and not await self._begin(job):
+                        return
+                    self._pass_on(job, report)
+                    if report.kind in TERMINAL:
+                        return
+            finally:
+                stream.cancel()
+            raise ConnectionError("a stream ended before its job")
+        except Exception as error:
+            raise _LostError(begun) from error
+
+    def _pass_on(self, job: ServerJob, report: RemoteEvent) -> None:
+        if report.kind in TERMINAL:
+            self._end(job, report)
+            return
+        if job in self.shares:
+            self.shares[job] = report.progress
+        if report.kind == "preview" and job.shares:
+            job.shares.pop(0)  # another replica does not show it again
+        if report.kind not in ("", BEGUN):
+            self.publish([Event(report.kind, job, report.data, next(self._seq))])
 
     async def _begin(self, job: ServerJob) -> bool:
         """Store that a replica has begun a job, before anything of it is used here; False if that fails the job."""
@@ -163,6 +184,9 @@ class RemoteEngine:
             self._end(job, RemoteEvent("failed", error, 1.0))
             return False
         return True
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        self._end(job, RemoteEvent("failed", RefusedError(503, reason), 1.0))
 
     def _end(self, job: Job, report: RemoteEvent) -> None:
         if self.shares.pop(job, None) is None:

@@ -19,7 +19,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.pooling import Pooling
-from pinxit.text.words import words
+from pinxit.text.words import stretches, words
 from pinxit.texts import check_text
 from pinxit.weights.tensor_files import some
 
@@ -93,7 +93,7 @@ class LanguageModel(FrozenEncoder):
         if unknown is None or not every:
             return []
         rows = self.tokenizer(every, add_special_tokens=False)["input_ids"]
-        return [word for word, row in zip(every, rows, strict=True) if unknown in row]
+        return stretches(text, {word for word, row in zip(every, rows, strict=True) if unknown in row})
 
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         states = self.model(input_ids=ids_BL, attention_mask=mask_BL.long()).last_hidden_state

@@ -21,7 +21,7 @@ from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.files import read_json, write_json, write_text
 from pinxit.text.bpe_dropout import Drops, MergeTable
 from pinxit.text.spelling import spelled
-from pinxit.text.words import counting, most_frequent, words
+from pinxit.text.words import counting, most_frequent, stretches, words
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
@@ -134,8 +134,12 @@ class Tokenizer:
         return len(self._engine.encode(self._read(text)).ids)
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words of `text` that no training caption held, each once, in order; Chinese is looked up by character."""
-        return [word for word in dict.fromkeys(words(self._read(text))) if word not in self._known]
+        """Words of `text` that no training caption held, each once, in order; Chinese is looked up by character.
+
+        Characters that stand side by side are named as one word.
+        """
+        read = self._read(text)
+        return stretches(read, {word for word in words(read) if word not in self._known})
 
     def rows(self) -> dict[str, int]:
         """The id of every token."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pinxit.config import to_dict
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.pictures import write_png
+from pinxit.texts import counted
 from pinxit.training import state as states
 from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import Log, Meter
@@ -85,7 +86,7 @@ def fit(
     with Log(folder, task.name, plan.images, at.images, progress, ranks.lead) as log, stop.listening():
         if new:
             why = "at least in part, as the checkpoint does not have them"
-            log.say(f"{len(new)} weights start from scratch, {why}: {some(new)}")
+            log.say(f"{counted(len(new), 'weight')} start{'s' * (len(new) == 1)} from scratch, {why}: {some(new)}")
         if not known:
             log.say("this run began with an older pinxit, whose random draws differed; it goes on with those of today")
         cost = _prepare(task, plan, at.images, ranks, log)
@@ -209,7 +210,7 @@ def _prepare(task: Task, plan: Plan, images: int, ranks: Ranks, log: Log) -> Cos
     cost = measure(task, load(replace(rows, count=min(4, rows.count))), plan, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()
     how = compile_modules(hot, plan, device, trial)
-    cut = f", cut among {ranks.world} ranks in {1 + len(hot)} units" if isinstance(task, Sharded) else ""
+    cut = f", cut among {ranks.world} ranks in {counted(1 + len(hot), 'unit')}" if isinstance(task, Sharded) else ""
     size = f"{cost.parameters:,} parameters{cut}, {cost.flops / 1e9:.3g} GFLOP a picture"
     kind = str(product_dtype(plan, device)).removeprefix("torch.")
     log.say(f"{size}, {device}, {kind}, {how}")

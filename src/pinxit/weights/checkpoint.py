@@ -20,6 +20,7 @@ from pinxit import __version__
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import CheckpointError, PinxitError
 from pinxit.files import replacing_folder, write_bytes, write_json
+from pinxit.texts import counted
 from pinxit.weights.manifest import CARD, FORMAT, MANIFEST, check_file, file_record, read_manifest
 from pinxit.weights.tensor_files import not_finite, write_tensors
 
@@ -182,7 +183,7 @@ class Checkpoint:
         for keys, what in ((missing, "lacks"), (unknown, "has unknown"), (shapes, "has of another shape")):
             if keys:
                 raise CheckpointError(
-                    f"{self.folder}: part {part} {what} {len(keys)} weights such as '{keys[0]}'; "
+                    f"{self.folder}: part {part} {what} {counted(len(keys), 'weight')} such as '{keys[0]}'; "
                     "the checkpoint was made for another model."
                 )
         strange = not_finite(state)

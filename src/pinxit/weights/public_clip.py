@@ -20,6 +20,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
+from pinxit.texts import counted
 from pinxit.weights.clip_folders import Found, clip_in_parts, config_of, whole_clip
 from pinxit.weights.clip_look import open_clip_look
 from pinxit.weights.clip_names import openai_names
@@ -72,7 +73,11 @@ def _loaded(recognised: Found, path: Path, dtype: torch.dtype | None) -> CLIP:
     model.fitting = recognised.fitting
     count = sum(p.numel() for p in model.parameters())
     vision = recognised.config.vision
-    tower = f"ResNet {vision.stages}" if vision.stages else f"ViT of {vision.layers} layers, patch {vision.patch}"
+    tower = (
+        f"ResNet {vision.stages}"
+        if vision.stages
+        else f"ViT of {counted(vision.layers, 'layer')}, patch {vision.patch}"
+    )
     shape = f"{tower}, {vision.size} px, {recognised.config.activation}, {count:,} parameters"
     log.info("%s from %s: %s.", recognised.layout, path, shape)
     return model.eval().requires_grad_(False)

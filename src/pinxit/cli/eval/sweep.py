@@ -14,6 +14,7 @@ from pinxit.cli.painter_settings import Changes, halves, settings_of, value_of
 from pinxit.cli.progress import bar
 from pinxit.errors import UsageError
 from pinxit.files import check_file
+from pinxit.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,10 @@ def sweep(
     setup = set_up(checkpoint, planned, upscale, judge, asking, device)
     with alone_for(out):
         tried, about = _run(setup, planned, out)
-        true, title = setup.truth.itself(), f"{checkpoint}: world:{setup.exam.preset}, {split}, {prompts} prompts"
+        true, title = (
+            setup.truth.itself(),
+            f"{checkpoint}: world:{setup.exam.preset}, {split}, {counted(prompts, 'prompt')}",
+        )
         show_table(title, *cells(tried, true, list(varied)), left=len(varied))
         if plot:
             write_png(plot, plot_of(title, tried, true, varied), about)

@@ -13,6 +13,7 @@ from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
 from pinxit.files import check_file
+from pinxit.texts import counted
 
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question
@@ -75,7 +76,7 @@ def world(
             about |= {"settings": settings} if settings else {}
             table |= _painter_table(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
         table |= _judge_table(exam, asked, opened)
-        _show(table, f"world:{exam.preset}, {split}, {prompts} prompts")
+        _show(table, f"world:{exam.preset}, {split}, {counted(prompts, 'prompt')}")
         if out:
             _write(out, exam, asked, about, table, str(opened.device))
 

@@ -16,7 +16,7 @@ from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.estimate import Stage
 from pinxit.recipes.published import Published
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, say, showing, workers
+from pinxit.recipes.staging import Ended, data_of, fit_stage, in_order, learn_tokenizer, say, showing, workers
 from pinxit.recipes.warm_start import StartingRun, check_fits
 from pinxit.text.clip_tokenizer import MERGES_FILE, ClipTokenizer, clip_tokens
 from pinxit.training import state as states
@@ -100,7 +100,9 @@ def _pictures(run: ClipRun, stop: Stop) -> None:
             build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
         return
     options = {"group": GROUP} if run.config.grouped else {}
-    source = open_training(data.source, data.size, run.config.seed, **options)
+    source = data_of(run, lambda: open_training(data.source, data.size, run.config.seed, **options))
+    if source is None:
+        return
     with showing(run, "pictures", stop) as progress:
         build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
 

@@ -62,14 +62,14 @@ class Parts:
     tokenizer: Tokenizer
     ranker: Ranker
     device: torch.device
-    rows: int | None  # of a tile; None: the device's default
+    rows: int | None  # of a tile, at least two; None: the device's default
     int8: bool
 
 
 def graph(parts: Parts) -> Graph:
     """The stages, and the route of a prompt through them."""
     lanes = Lanes(parts.device)
-    rows = parts.rows or rows_of(lanes)
+    rows = max(2, parts.rows or rows_of(lanes))  # a guided picture takes two of one tile
     (decoder,) = lanes.run([partial(CachedDecoder, parts.transformer, rows, int8=parts.int8)])
     stages = [
         Stage("text", Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),

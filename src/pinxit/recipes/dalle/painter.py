@@ -41,8 +41,8 @@ class DallePainter(Painter):
 
     Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none),
     agreement (of ranking; 0: none).
-    `int8`: the transformer decodes with int8 weights, which gives slightly different pictures. `rows` of a tile, of
-    which a guided picture takes two (None: the device's default): affects speed and, perhaps, last bits.
+    `int8`: the transformer decodes with int8 weights, which gives slightly different pictures. `rows` of a tile, at
+    least two, as many as a guided picture takes (None: the device's default): affects speed and, perhaps, last bits.
     """
 
     kinds: type[Any] = SamplingConfig

@@ -22,7 +22,7 @@ from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import DvaeRowEncoder
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.recipes.staging import Ended, data_of, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
@@ -51,7 +51,9 @@ def pictures(run: DalleRun, stop: Stop) -> None:
         with showing(run, "shards", stop) as progress:
             build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
         return
-    source = open_training(data.source, data.size, run.config.seed)
+    source = data_of(run, lambda: open_training(data.source, data.size, run.config.seed))
+    if source is None:
+        return
     with showing(run, "pictures", stop) as progress:
         build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
     if run.grouped:

@@ -56,12 +56,14 @@ def open_painter(
     takes it); `clip`: the CLIP that ranks candidates (as `pinxit.load_clip` takes it), None: no ranking; `precision`:
     "fp32", or "bf16" in half the memory, None: "bf16" on a GPU, else "fp32".
     Raises CheckpointError for a folder without a unet or a text encoder, of the other stage, or with scheduler settings
-    that are not DeepFloyd IF's.
+    that are not DeepFloyd IF's, and for a stage II that cannot enlarge pictures of stage I's size.
     """
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
     base = StageFolder.read(place, 3)
     enlarger = StageFolder.read(Path(upsampler), 6) if upsampler is not None else None
+    if enlarger is not None:
+        enlarger.check_below(base)
     captions = _captions(place, text, on, precision)
     denoiser = base.denoiser(captions, on, precision)
     second = enlarger.upsampler(captions, on, precision, _text_folders(place, text)) if enlarger is not None else None
@@ -122,6 +124,13 @@ class StageFolder:
         if settings.get("out_channels") != 6:
             raise CheckpointError(f"{where}: out_channels is {settings.get('out_channels')}; DeepFloyd IF has 6.")
         return cls(folder, _size(settings, where), *read_schedule(folder / "scheduler"))
+
+    def check_below(self, base: StageFolder) -> None:
+        """Raise CheckpointError unless this stage II takes pictures of the size that the stage I `base` draws."""
+        low = self.size // SCALE
+        if not low <= base.size < self.size:
+            takes = f"{self.folder} enlarges pictures of at least {low} px and less than {self.size}"
+            raise CheckpointError(f"{takes}, and {base.folder} draws them of {base.size}: give stages of one family.")
 
     def config(self, unet: UNet) -> StageConfig:
         """The stage's training config. Stage II's low-resolution inputs are noised on the schedule in its folder."""

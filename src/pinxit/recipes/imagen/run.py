@@ -20,6 +20,7 @@ from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
 from pinxit.recipes.published import Start
 from pinxit.recipes.run_sidecars import sidecar_folder
+from pinxit.recipes.staging import say
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder
 from pinxit.text.frozen import Running
@@ -61,6 +62,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         """
         self.check_start()
         self._check_plans()
+        self._check_learned_text()
         counts = (f"stages.{stage}.pictures" for stage in self.config.cascade)
         banks = [self.path(bank_of(stage)) for stage in self.config.cascade]  # one that rests has none
         used: dict[str, Callable[[], bool]] = dict.fromkeys(
@@ -97,6 +99,23 @@ class ImagenRun(StartingRun[ImagenConfig]):
         for stage in resting:
             if self.init is not None and not self.started(stage):
                 self._check_brought(self.init, stage)
+
+    def _check_learned_text(self) -> None:
+        """Raise UsageError where the base trains its text encoder further, and another network has learned from it.
+
+        The embeddings would become others than that network knows. One that was brought and rests is only spoken of.
+        """
+        first, *others = self.config.cascade
+        if self.config.text.learned is None or not self.plan(first).images or self.finished(first):
+            return
+        for stage in (one for one in others if self.config.stage(one).unet.text):
+            if self.started(stage):
+                learned = f"{self.path(stage)} has learned from the text encoder as {first} has trained it"
+                fix = f"leave stages.{first}.plan.images as it is, or delete that folder to train both further"
+                raise UsageError(f"{learned}: {fix}.")
+            if not self.plan(stage).images:
+                fix = f"set stages.{stage}.plan.images to train it, too"
+                say(self, f"{stage} stays as it was trained on another text encoder than {first} trains: {fix}")
 
     def _check_brought(self, init: Start, stage: str) -> None:
         """Raise UsageError where `init` lacks the network of a stage, or a text encoder that is learned with it."""

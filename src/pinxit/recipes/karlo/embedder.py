@@ -20,7 +20,7 @@ from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.unclip.space import Space
 from pinxit.text.encoders import TextEncoder
-from pinxit.texts import printable
+from pinxit.texts import counted, printable
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -51,7 +51,9 @@ class KarloEmbedder:
         """CLIP's embeddings of captions, [B, E]. Raises UsageError for one that is too long, unless `cut`."""
         for text in texts if not cut else ():
             if over := self.reader.tokens_over_limit(text):
-                raise UsageError(f"'{printable(text[:60])}' is {over} tokens longer than CLIP reads: shorten it.")
+                raise UsageError(
+                    f"'{printable(text[:60])}' is {counted(over, 'token')} longer than CLIP reads: shorten it."
+                )
         return self.reader.encode(list(texts)).pooled.to(self.device)
 
     def pictures(self, pictures: Sequence[Picture]) -> Tensor:

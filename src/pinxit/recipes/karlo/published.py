@@ -12,6 +12,7 @@ from pinxit.recipes.karlo.scheduler import read_picture_schedule, read_schedule
 from pinxit.recipes.published import Published
 from pinxit.recipes.unclip.config import PriorParts
 from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_decoder, load_prior, load_supers
+from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD
 
 RECIPE, LAYOUT = "karlo", "Karlo"
 
@@ -23,7 +24,7 @@ def open_karlo(folder: Path) -> Published:
     decoding = read_picture_schedule(folder / "decoder_scheduler", "learned")
     upsampling = read_picture_schedule(folder / "super_res_scheduler", "fixed")
     configs: dict[str, StageConfig | PriorParts] = {DECODER: StageConfig(size, decoder.network.config, decoding)}
-    states = {DECODER: decoder.network.state_dict()}
+    states, constants = {DECODER: decoder.network.state_dict()}, {NOTHING: decoder.nothing}
     for name, unet in zip(SUPERS, supers, strict=True):
         if size_of(folder / name) != large:
             raise CheckpointError(f"{folder}: {' and '.join(SUPERS)} must be of one size.")
@@ -32,4 +33,6 @@ def open_karlo(folder: Path) -> Published:
     if (folder / PRIOR).is_dir():
         prior, (about, _) = load_prior(folder, None), read_schedule(folder / "prior_scheduler", "x0")
         configs[PRIOR], states[PRIOR] = PriorParts(prior.network.config, about), prior.network.state_dict()
-    return Published(folder, RECIPE, LAYOUT, configs, states, {"shapes": {k: to_dict(v) for k, v in configs.items()}})
+        constants |= {MEAN: prior.mean, SPREAD: prior.spread}
+    settings = {"shapes": {name: to_dict(config) for name, config in configs.items()}}
+    return Published(folder, RECIPE, LAYOUT, configs, states, settings, constants=constants)

@@ -23,6 +23,7 @@ from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.blending import Blend, interpolate, sigmas
 from pinxit.recipes.unclip.graph import Start, Variation, request
 from pinxit.recipes.unclip.inversion import STEPS, Inversion, sub_progress
+from pinxit.texts import counted
 from pinxit.types import Latent, Mask, Prompt
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class Manipulation(Inversion):
         if count < 1:
             raise UsageError(f"at least one variation, not {count}.")
         if drawn < count:
-            raise UsageError(f"{count} variations cannot be the best of {drawn} candidates: draw {count} or more.")
+            raise UsageError(
+                f"{count} variations cannot be the best of {counted(drawn, 'candidate')}: draw {count} or more."
+            )
         self.used_settings(settings, own_noise=eta is not None)
         asked = [self.asked(Prompt("", seed), drawn, count, settings, wordless=True) for _, seed in given]
         starts: list[Start | None] = [None] * len(given)
@@ -190,7 +193,7 @@ class Manipulation(Inversion):
             raise UsageError(f"{self.name} has no principal components: leave out components.")
         y_K = self.embedder.space.encode(self.embedder.pictures([picture])[0])
         if wrong := [kept for kept in components if not 0 <= kept <= len(y_K)]:
-            raise UsageError(f"this space has {len(y_K)} components: {wrong[0]} cannot be kept.")
+            raise UsageError(f"this space has {counted(len(y_K), 'component')}: {wrong[0]} cannot be kept.")
         views = [y_K * (torch.arange(len(y_K), device=y_K.device) < kept) for kept in components]
         return self._decode(self._from_seed(views, seed, settings), watch, previews)
 

@@ -25,6 +25,8 @@ from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.settings import PRIOR_SETTINGS, UnclipSampling
 
+WEIGHT = "embedding_weight"
+
 
 class UnclipPainter(Manipulation):
     """A loaded unCLIP. Open one with `pinxit.load`.
@@ -66,12 +68,23 @@ class UnclipPainter(Manipulation):
         return Parts(self.denoiser, self.config, self.sampling, self.embedder, self.priors, self.ranker, self.tile)
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings, those given in place of its own; a prior that does not exist is refused, too."""
+        """All settings, those given in place of its own.
+
+        Also raises UsageError for a prior that does not exist, and for a setting that others leave without effect.
+        """
         about = super().settled(given)
         if about["prior"] not in (*self.priors, NONE):
             raise UsageError(
                 f"there is no prior '{about['prior']}' here; choose from {', '.join(self.priors)}, {NONE}."
             )
+        idle = {} if about["text"] else {WEIGHT: "where no caption is told (text=false)"}
+        if about["prior"] == NONE:
+            idle |= {
+                name: f"without a prior (prior={NONE})" for name in PRIOR_SETTINGS if name not in ("prior", WEIGHT)
+            }
+        for name, why in idle.items():
+            if given.get(name) not in (None, self.defaults[name]):
+                raise UsageError(f"{name} has no effect {why}: leave it out.")
         return about
 
     def _graph(self) -> Graph:

@@ -18,6 +18,7 @@ from pinxit.errors import UsageError
 from pinxit.functional.pca import Buckets, fit_buckets, fit_pca
 from pinxit.functional.vectors import unit
 from pinxit.schema import Count, Several, Whole, check_fields
+from pinxit.texts import counted
 
 Kind = Literal["whitened", "scaled", "standard"]
 MIN_VARIANCE = (
@@ -94,7 +95,9 @@ class Space(nn.Module):
             statistics = {"mean": pca.mean, "basis": pca.basis}
         directions = int((variance > MIN_VARIANCE * variance.max()).sum())
         if directions < config.components:
-            problem = f"{len(z)} pictures vary in {directions} directions: set space.components to at most that"
+            problem = (
+                f"{len(z)} pictures vary in {counted(directions, 'direction')}: set space.components to at most that"
+            )
             raise UsageError(f"{problem}, or give more pictures.")
         even = variance.mean().expand_as(variance) if config.kind == "scaled" else variance
         statistics["gain"] = even.rsqrt()
@@ -118,7 +121,7 @@ class Space(nn.Module):
         """
         explained_variance = self.config.components if first is None else first
         if not 0 <= explained_variance <= self.config.components:
-            raise UsageError(f"this space has {self.config.components} components: {first} cannot be kept.")
+            raise UsageError(f"this space has {counted(self.config.components, 'component')}: {first} cannot be kept.")
         z_BE = self.mean + (y_BK / self.gain)[:, :explained_variance] @ self.basis[:explained_variance]
         return unit(z_BE) if self.config.unit else z_BE
 

@@ -20,6 +20,7 @@ from pinxit.recipes.unclip.space import Space, SpaceConfig
 from pinxit.recipes.unclip.space_file import write_space
 from pinxit.recipes.unclip.task import first_dots, fitted_rows
 from pinxit.recipes.warm_start import check_fits
+from pinxit.texts import counted
 from pinxit.training.stop import Stop
 
 
@@ -102,4 +103,7 @@ def _space(run: UnclipRun) -> None:
         space = Space.fit(config, pictures, first_dots(vectors, rows))
     kept = space.explained_variance(pictures)
     write_space(run.path(SPACE), space, run.clip.fingerprint, kept)
-    say(run, f"{config.components} components explain {kept:.1%} of the variance")
+    say(
+        run,
+        f"{counted(config.components, 'component')} explain{'s' * (config.components == 1)} {kept:.1%} of the variance",
+    )

@@ -196,7 +196,8 @@ export function start() {
     bar();
   });
   $("delete-selected").addEventListener("click", () => attempt(async () => {
-    if (!confirm(`Delete ${picked.size} jobs with their pictures?`)) return;
+    const chosen = picked.size === 1 ? "1 job with its" : `${picked.size} jobs with their`;
+    if (!confirm(`Delete ${chosen} pictures?`)) return;
     for (const id of [...picked]) { await call("DELETE", `api/jobs/${id}`); if (!unfinished(jobs.get(id))) drop(id); }
     picked.clear();
     bar();
