@@ -111,7 +111,7 @@ def test_the_options_in_the_docs_are_those_of_the_preset() -> None:
     assert (text.length, text.spell) == (56, True)
 
 
-@pytest.mark.parametrize("option", [{"length": 8}, {"padded": True}, {"spell": True}])
+@pytest.mark.parametrize("option", [{"length": 8}, {"padded": True}, {"spell": True}, {"script": "all"}])
 def test_options_of_text_encoders_are_refused_for_others(option: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--length, --padded and --spell are of text encoders: --with text"):
+    with pytest.raises(UsageError, match="--length, --padded, --spell and --script are of text encoders: --with text"):
         row_encoder("clip", "tiny", "cpu", **option)
