@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pinxit.config import override
 from pinxit.data.order import order_batch
+from pinxit.errors import UsageError
 from pinxit.models.prior import PriorConfig
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
@@ -118,6 +119,12 @@ def mirrored(seed: int) -> ClipTask:
     task = ClipTask(replace(CLIP, seed=seed, mirrored=0.5), shelf(32), tokenizer())
     task.__dict__["_mirrored"] = np.arange(12).reshape(6, 2)
     return task
+
+
+def test_all_of_an_uneven_update_cannot_be_pairs() -> None:
+    task = mirrored(0)
+    task.config = replace(task.config, mirrored=1.0)
+    assert [len(task._rows(whole(0, count))) for count in (2, 3, 7)] == [2, 3, 7]
 
 
 class FakePairs:
@@ -233,6 +240,16 @@ def test_which_rows_are_redrawn_is_settled_for_the_whole_update() -> None:
         parts = [task.reconstructed(rows) + rows.start for rows in whole(24, 8).cut(2)]
         assert np.concatenate(parts).tolist() == found
     assert {tuple(clip(0, redrawn=0.5).reconstructed(whole(8 * k, 8)).tolist()) for k in range(50)} != {(0, 2, 4, 6)}
+
+
+def test_a_classifier_learns_from_what_is_not_held_out() -> None:
+    for held_out in (40, 41):
+        with pytest.raises(UsageError, match=f"of 40 pictures {held_out} are held out"):
+            ClassifierTask(replace(PLAIN, held_out=held_out), ("a", "b"), shelf(16))
+        with pytest.raises(UsageError, match=f"held_out={held_out} must be below pictures=40"):
+            ClassifierConfig(pictures=40, held_out=held_out)
+    task = ClassifierTask(replace(PLAIN, held_out=39), ("a", "b"), shelf(16))
+    assert len(np.unique(task.batch(whole(0, 8))["pictures"].numpy(), axis=0)) == 1
 
 
 def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:

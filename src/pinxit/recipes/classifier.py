@@ -20,6 +20,7 @@ from pinxit.data.labels import label_in
 from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
 from pinxit.data.transforms import square, to_tensor
+from pinxit.errors import UsageError
 from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
@@ -62,6 +63,10 @@ class ClassifierConfig:
     )
     seed: Seed = 0
 
+    def __post_init__(self) -> None:
+        if self.held_out >= self.pictures:
+            raise UsageError(f"held_out={self.held_out} must be below pictures={self.pictures}: set both.")
+
 
 class ClassifierTask:
     """Predict the label of a picture, by cross-entropy."""
@@ -71,6 +76,8 @@ class ClassifierTask:
 
     def __init__(self, config: ClassifierConfig, labels: Sequence[str], bank: Bank | None = None) -> None:
         self.config, self.labels, self.bank = config, tuple(labels), bank
+        if bank is not None and len(bank) <= config.held_out:
+            raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (held_out): none are left.")
         shape = ResNetConfig(len(self.labels), config.size, config.width, config.blocks)
         self.resnet = network(lambda: ResNet(shape), config.seed, "classifier")
         places = {label: place for place, label in enumerate(self.labels)}
