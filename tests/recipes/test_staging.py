@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pinxit.recipes import estimate, provenance
 from pinxit.recipes.classifier import STAGES as CLASSIFIER
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierRun
 from pinxit.recipes.clip.presets import preset as clip
@@ -22,6 +24,7 @@ from pinxit.recipes.karlo.config import KarloConfig
 from pinxit.recipes.karlo.run import KarloRun
 from pinxit.recipes.unclip.presets import preset as unclip
 from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.training.plan import Plan
 
 NOWHERE = Path("nowhere")
 RUNS: list[tuple[Any, Sequence[str], Sequence[str]]] = [
@@ -38,3 +41,35 @@ RUNS: list[tuple[Any, Sequence[str], Sequence[str]]] = [
 def test_what_does_not_train_is_done_by_one_rank(run: Any, stages: Sequence[str], trained: Sequence[str]) -> None:
     """Several that encoded the same captions into one folder deleted and emptied each other's files."""
     assert [stage for stage in stages if stage not in run.MARKS] == list(trained)
+
+
+def test_a_stage_tells_of_what_was_seen_before_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last lines of its log only what is shown; a stage that rests tells what came with the checkpoint."""
+    before = {"images": 30, "hours": 1.0, "loss": 9.0, "machine": {"device": "old"}}
+    run: Any = SimpleNamespace(before=lambda stage: before, path=NOWHERE.joinpath)
+    seen, lines = SimpleNamespace(images=12, seconds=5400.0), [{"loss": 2.0}, {"loss": 1.0, "rate": 3.0}]
+    monkeypatch.setattr(provenance.states, "read_progress", lambda folder: seen)
+    monkeypatch.setattr(provenance.states, "read_machine", lambda folder: {"device": folder.name})
+    monkeypatch.setattr(provenance, "read_metrics", lambda folder: lines)
+    told = {"images": 42, "hours": 2.5, "loss": 1.0, "machine": {"device": "base"}}
+    assert provenance.history(run, "base", ("loss",)) == told
+    seen.images, seen.seconds, lines = 0, 0.0, []
+    assert provenance.history(run, "base", ("loss",)) == before
+
+
+def test_time_is_foretold_from_the_middle_of_the_speeds_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged = [{"share": 0.4}, {"share": 0.1}, {}, {"share": 0.0}, {"share": 0.2}]
+    cost: Any = SimpleNamespace(flops=3e9, parameters=7, memory=lambda plan: 2.5 * 2**30)
+    monkeypatch.setattr(estimate, "read_metrics", lambda folder: logged if folder.name == "begun" else [])
+    monkeypatch.setattr(estimate, "cost_of", lambda stage, device: cost)
+    monkeypatch.setattr(estimate, "matrix_rate", lambda kind, device: 1e10)
+    plan, build = Plan(images=8000, batch=8), SimpleNamespace
+    stages: Any = [estimate.Stage(name, plan, build) for name in ("begun", "new")]
+    found = list(estimate.estimates(stages, "cpu", NOWHERE))
+    assert [(one.share, one.measured) for one in found] == [(0.2, True), (estimate.USUAL_SHARE, False)]
+    assert [one.seconds for one in found] == pytest.approx([8000 * 0.3 / 0.2, 8000 * 0.3 / estimate.USUAL_SHARE])
+    text = estimate.table(stages, {64: 10, 512: 4096}, "cpu", NOWHERE).splitlines()
+    assert text[1].split() == ["begun", "7", "3", "8,000", "2.5", "GiB", "20%", "measured", "3.3", "h"]
+    assert text[-1] == "disk: 3.0 GiB for 4,106 stored pictures" and "10 GFLOP/s here (cpu)" in text[-3]
+    cost.flops = 2e12
+    assert "2,000" in estimate.table(stages[:1], {}, "cpu").splitlines()[1].split()
