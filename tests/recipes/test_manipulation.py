@@ -249,7 +249,8 @@ def test_a_setting_that_changes_nothing_is_refused(painter: UnclipPainter) -> No
 
 
 def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:
-    one, other, often = picture(0), picture(1), {"previews": 0.0}
+    one, other = picture(0), picture(1)
+    often: dict[str, Any] = {"previews": 0.0}
     ways: list[Callable[[Watch], object]] = [
         lambda watch: painter.reconstruct(one, watch=watch, **FEW, **often),
         lambda watch: painter.blend(one, other, count=2, watch=watch, **FEW, **often),

@@ -27,20 +27,21 @@ from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.training.plan import Plan
 
 NOWHERE = Path("nowhere")
-RUNS: list[tuple[Any, Sequence[str], Sequence[str]]] = [
-    (ClassifierRun(NOWHERE, ClassifierConfig()), CLASSIFIER, ("classifier",)),
-    (run := ClipRun(NOWHERE, clip("nano")), CLIP, run.trained),
-    (run := DalleRun(NOWHERE, dalle("nano")), DALLE, run.trained),
-    (run := ImagenRun(NOWHERE, imagen("nano")), run.stages, run.trained),
-    (run := UnclipRun(NOWHERE, unclip("nano")), run.stages, run.trained),
-    (run := KarloRun(NOWHERE, KarloConfig("karlo")), run.stages, run.trained),
+RUNS: list[tuple[Any, Sequence[str]]] = [
+    (ClassifierRun(NOWHERE, ClassifierConfig()), CLASSIFIER),
+    (ClipRun(NOWHERE, clip("nano")), CLIP),
+    (DalleRun(NOWHERE, dalle("nano")), DALLE),
+    (ImagenRun(NOWHERE, imagen("nano")), ()),
+    (UnclipRun(NOWHERE, unclip("nano")), ()),
+    (KarloRun(NOWHERE, KarloConfig("karlo")), ()),
 ]
 
 
-@pytest.mark.parametrize(("run", "stages", "trained"), RUNS, ids=lambda one: type(one).__name__)
-def test_what_does_not_train_is_done_by_one_rank(run: Any, stages: Sequence[str], trained: Sequence[str]) -> None:
+@pytest.mark.parametrize(("run", "stages"), RUNS, ids=lambda one: type(one).__name__)
+def test_what_does_not_train_is_done_by_one_rank(run: Any, stages: Sequence[str]) -> None:
     """Several that encoded the same captions into one folder deleted and emptied each other's files."""
-    assert [stage for stage in stages if stage not in run.MARKS] == list(trained)
+    trained = getattr(run, "trained", ("classifier",))
+    assert [stage for stage in stages or run.stages if stage not in run.MARKS] == list(trained)
 
 
 def test_a_stage_tells_of_what_was_seen_before_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
