@@ -141,16 +141,19 @@ def test_every_recipe_has_a_table_and_strangers_are_refused() -> None:
 def test_time_is_work_over_what_all_gpus_reach_in_the_plans_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cost: Any = SimpleNamespace(flops=2e9, memory=lambda plan, gpus: plan.batch * plan.micro * gpus)
     monkeypatch.setattr(outlook, "cost_of", lambda stage, device: cost)
-    stages: Any = [Stage("it", Plan(images=800, batch=8, precision=kind), Any) for kind in ("bf16", "fp32")]
+    build: Any = None
+    stages = [Stage("it", Plan(images=800, batch=8, precision=kind), build) for kind in ("bf16", "fp32")]
     found = list(outlooks(stages, 2, H100, 0.25))
     assert [one.seconds for one in found] == pytest.approx([1.6e12 / (2 * peak * 0.25) for peak in (989e12, 494e12)])
     assert [(one.rows, one.bytes) for one in found] == [(4, 32)] * 2
 
 
 def test_a_table_tells_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = (SimpleNamespace(parameters=1234, flops=flops) for flops in (5e9, 2e12))
-    stage: Any = Stage("base", Plan(images=8000, batch=8), Any)
-    most = Outlook(stage, small, 4, 80e9 + 1e8, 3 * 3600.0)  # type: ignore[arg-type]
+    small: Any = SimpleNamespace(parameters=1234, flops=5e9)
+    large: Any = SimpleNamespace(parameters=1234, flops=2e12)
+    build: Any = None
+    stage = Stage("base", Plan(images=8000, batch=8), build)
+    most = Outlook(stage, small, 4, 80e9 + 1e8, 3 * 3600.0)
     less = replace(most, stage=replace(stage, name="up"), cost=large, bytes=80e9, seconds=2.0 * 3600)
     monkeypatch.setattr(outlook, "outlooks", lambda *about: [most, less])
     lines = table("clip/nano", 2, "h100", 0.5)

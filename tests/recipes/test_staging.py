@@ -24,6 +24,7 @@ from pinxit.recipes.karlo.config import KarloConfig
 from pinxit.recipes.karlo.run import KarloRun
 from pinxit.recipes.unclip.presets import preset as unclip
 from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.training import state
 from pinxit.training.plan import Plan
 
 NOWHERE = Path("nowhere")
@@ -49,8 +50,8 @@ def test_a_stage_tells_of_what_was_seen_before_it_too(monkeypatch: pytest.Monkey
     before = {"images": 30, "hours": 1.0, "loss": 9.0, "machine": {"device": "old"}}
     run: Any = SimpleNamespace(before=lambda stage: before, path=NOWHERE.joinpath)
     seen, lines = SimpleNamespace(images=12, seconds=5400.0), [{"loss": 2.0}, {"loss": 1.0, "rate": 3.0}]
-    monkeypatch.setattr(provenance.states, "read_progress", lambda folder: seen)
-    monkeypatch.setattr(provenance.states, "read_machine", lambda folder: {"device": folder.name})
+    monkeypatch.setattr(state, "read_progress", lambda folder: seen)
+    monkeypatch.setattr(state, "read_machine", lambda folder: {"device": folder.name})
     monkeypatch.setattr(provenance, "read_metrics", lambda folder: lines)
     told = {"images": 42, "hours": 2.5, "loss": 1.0, "machine": {"device": "base"}}
     assert provenance.history(run, "base", ("loss",)) == told
