@@ -57,7 +57,7 @@ def test_every_use(clip: Clip, folder: Path) -> None:
     assert clip.probe(folder / "train", folder / "test").accuracy == 1.0
     labels = ["a red square", "a blue square"]
     red = {path.relative_to(folder) for path, (guess,) in named.items() if guess.label == labels[0]}
-    found = clip.audit(folder, labels, "who", add=["a fox"], templates="label")
+    found = clip.audit(folder, [f" {label} " for label in labels], "who", add=["a fox "], templates="label")
     for group in ("train", "test"):
         rate = found.before[group][labels[0]]
         assert (rate.hits, rate.of) == (sum(path.parts[0] == group for path in red), 8)

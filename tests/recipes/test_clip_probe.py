@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,25 @@ def test_the_command(tmp_path: Path) -> None:
             CliRunner().invoke(app, arguments, catch_exceptions=False)
     with pytest.raises(PinxitError, match="at least two"):
         CliRunner().invoke(app, ["probe", str(tmp_path / "train" / "red"), str(tmp_path)], catch_exceptions=False)
+
+
+def test_a_class_is_scored_by_its_own_pictures_and_the_strength_by_others_than_are_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four of six test pictures that are said to show "a" show it, and both of those of "b"."""
+    sizes = list[int]()
+
+    def noted(x: torch.Tensor, *about: Any) -> Any:
+        sizes.append(len(x))
+        return fit_logistic(x, *about)
+
+    monkeypatch.setattr("pinxit.recipes.clip.probe.fit_logistic", noted)
+    y = torch.arange(40) % 2
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) + 9 * y[:, None]
+    shown, said = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), torch.tensor([0] * 6 + [1] * 2)
+    found = probe((x, y), (9.0 * shown[:, None].expand(8, 3), said), ["a", "b"])
+    assert found.per_class == {"a": pytest.approx(4 / 6), "b": 1.0} and found.accuracy == 6 / 8
+    assert set(sizes) == {32, 40} and sizes.count(40) == 1, "a fifth is held out"
 
 
 def test_of_equal_strengths_the_smallest_is_taken() -> None:

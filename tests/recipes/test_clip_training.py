@@ -19,7 +19,7 @@ from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.presets import PRESETS, ClipRunConfig, preset, with_model
 from pinxit.recipes.clip.run import STAGES, ClipRun, held_out, train
-from pinxit.recipes.clip.task import ClipTask
+from pinxit.recipes.clip.task import ClipTask, number_of
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
@@ -170,6 +170,12 @@ def test_equal_captions_have_one_number_in_every_batch(straight: ClipRun) -> Non
             rows.setdefault(tuple(ids), set()).add(same)
     assert all(len(numbers) == 1 for numbers in rows.values())
     assert len(set.union(*rows.values())) == len(rows) > 3 and min(set.union(*rows.values())) >= 0
+
+
+def test_captions_are_told_apart_by_numbers_of_63_bits() -> None:
+    numbers = [number_of(caption) for caption in ("a cat", "a cat ", "\udc80")]
+    assert len(set(numbers)) == 3 and all(0 <= number < 2**63 for number in numbers)
+    assert max(numbers) > 2**60
 
 
 def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,14 @@ def test_labels_are_mean_directions(encoder: ClipEncoder) -> None:
     assert named.classify([]) == []
 
 
+def test_of_equally_likely_labels_the_first_come_first(encoder: ClipEncoder) -> None:
+    labels = [f"thing {number}" for number in range(40)]
+    named = ZeroShot(encoder, labels)
+    named.weights_CE[:] = named.weights_CE[0]
+    (guesses,) = named.classify(pictures(1), top=40)
+    assert [guess.label for guess in guesses] == labels and {guess.share for guess in guesses} == {1 / 40}
+
+
 def test_labels_that_cannot_be(encoder: ClipEncoder) -> None:
     for labels, told in (([], "at least one"), (["cat", " "], "empty"), (["cat", "cat "], "twice")):
         with pytest.raises(UsageError, match=told):

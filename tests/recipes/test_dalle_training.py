@@ -443,6 +443,8 @@ def test_configs_must_agree_with_themselves() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             override(nano(), [change])
+    for free in ("data.ranking=0", "data.source=a-folder"):  # which have no neighbours
+        assert override(nano(), [free, "plans.clip.batch=6"]).plans.clip.batch == 6
     with pytest.raises(UsageError, match=r"noise\.corrupted needs dvae\.size=60 to be a multiple of 8"):
         override(tiny(), ["dvae.size=60", "transformer.grid=10"])
 

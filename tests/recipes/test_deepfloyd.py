@@ -219,6 +219,8 @@ def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: Im
     assert painter.tokens_over_limit("A cat! " * 200) == 601 - 77  # three a time, and the end
     with pytest.raises(UsageError, match="English"):
         painter.captions("三个绿色的三角形")
+    for same in painter.captions(""):  # as variations, which have no caption, are enlarged
+        torch.testing.assert_close(same["sequence"], null[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("sampler", FROM_NOISE)

@@ -60,6 +60,11 @@ def test_what_cannot_be_enlarged_is_refused(painter: ImagenPainter, height: int,
         painter.upsampler.enlarge("any", [wrong])
 
 
+def test_what_each_stage_weighs_in_a_pictures_progress(painter: ImagenPainter) -> None:
+    weights = {name: stage.weight for name, stage in painter.graph.stages.items()}
+    assert weights == {"text": 0.0, "denoise": 1.0, "embed": 0.05, "rank": 0.0}
+
+
 def test_what_was_enlarged_tells_by_whom(painter: ImagenPainter, checkpoint: Path) -> None:
     hashed = open_checkpoint(checkpoint).hash
     for upsampler in (painter.upsampler, load_upsampler(checkpoint, device="cpu")):

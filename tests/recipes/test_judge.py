@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,22 @@ def test_pictures_get_a_strange_inside_only_where_they_show_a_flat_form(monkeypa
             batch["objects"][picture, place, FORM] = form
     task.loss(batch, rows)
     assert met == [([0, 2], [0.0, 0.5])]
+
+
+def test_the_form_that_a_thing_has_by_nature_weighs_by_itself() -> None:
+    """It is the first form behind the flat ones here; of faced pictures, whose names do not count, it is nothing."""
+    config, own = replace(TINY, names=("avocado", "clock"), forms=(*FORMS, "avocado")), len(FORMS)
+
+    def weighs(name: int, form: int, named: bool = True) -> tuple[bool, bool]:
+        none, one = torch.zeros(1, 2), torch.zeros(1, 1)
+        said: Any = SimpleNamespace(offset=none, extent=none, colour=one, form=torch.zeros(1, own + 1), style=one)
+        true: Any = SimpleNamespace(centre=none, extent=none, unshown=torch.zeros(1, own + 3, dtype=torch.bool))
+        true.name, true.form = torch.tensor([name]), torch.tensor([form])
+        found = training._description_loss(said, true, torch.tensor([named]), config)
+        return float(found["form"]) > 0, float(found["own form"]) > 0
+
+    assert weighs(0, own) == (False, True) and weighs(0, own, named=False) == (False, False)
+    assert weighs(1, own) == weighs(0, 0) == weighs(1, own - 1) == (True, False) and weighs(0, -1) == (False, False)
 
 
 def test_the_preview_shows_the_world_that_is_learnt() -> None:

@@ -212,6 +212,9 @@ def test_where_everything_is_shown_every_answer_is_right_or_wrong() -> None:
     assert len(unshown) > 3 and any(flags[0][name].any() for name in unshown)
     assert not any(flags[1][name].any() for name in unshown)
     hard, small = build(config_for("gallery", 1)), build(config_for("small", 1))
+    assert isinstance(hard.signs, Signs) and small.signs is None
+    asked = [task_scene("gallery", "train", "words", seed, index) for seed in range(3) for index in range(4)]
+    assert not {hard.signs[index].facts for index in range(4)} & set(asked), "no exam's"
     assert hard.all_shown and hard.data == HardScenes("gallery", 64)
     assert not small.all_shown and small.data == World("small", "train")
 

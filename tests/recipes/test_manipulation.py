@@ -18,7 +18,8 @@ from pinxit.evaluation.measures import psnr
 from pinxit.functional.vectors import dots, norms, text_diff
 from pinxit.recipes.capabilities import Blends, Edits, Manipulates, Varies, abilities
 from pinxit.recipes.diffusion.window import Window
-from pinxit.recipes.jobs import PaintProgress, Watch
+from pinxit.recipes.jobs import Watch
+from pinxit.recipes.unclip.blending import inversion_request
 from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.types import Latent, Mask, Prompt
@@ -198,6 +199,8 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
         (lambda: painter.vary(given, eta=2.0), "eta must be a number from 0 to 1"),
         (lambda: painter.vary(given, magic=1), "no setting 'magic'"),
         (lambda: painter.blend(given, given, count=1), "at least 2 pictures, its ends"),
+        (lambda: painter.blend(given, given, count=0), "its ends, not 0"),
+        (lambda: painter.blend(given, given, count=1, fresh=True), "its ends, not 1"),
         (lambda: painter.shift(given, "a cat", " "), "a caption is empty: say what the picture shows"),
         (lambda: painter.shift(given, "", "a cat"), "a caption is empty: say what the picture shows"),
         (lambda: painter.shift(given, "a cat", "a cat"), "no direction from one to the other"),
@@ -247,17 +250,39 @@ def test_a_setting_that_changes_nothing_is_refused(painter: UnclipPainter) -> No
 
 def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:
     one, other = picture(0), picture(1)
+    often: dict[str, Any] = {"previews": 0.0}
     ways: list[Callable[[Watch], object]] = [
-        lambda watch: painter.reconstruct(one, watch=watch, **FEW),
-        lambda watch: painter.blend(one, other, count=2, watch=watch, **FEW),
-        lambda watch: painter.vary(one, count=1, eta=0.5, watch=watch, **FEW),
-        lambda watch: painter.vary_many([(one, 0), (other, 1)], count=1, watch=watch, steps=2),
+        lambda watch: painter.reconstruct(one, watch=watch, **FEW, **often),
+        lambda watch: painter.blend(one, other, count=2, watch=watch, **FEW, **often),
+        lambda watch: painter.shift(one, "a cat", "a dog", count=2, watch=watch, **FEW, **often),
+        lambda watch: painter.vary(one, count=1, eta=0.5, watch=watch, **FEW, **often),
+        lambda watch: painter.vary_many([(one, 0), (other, 1)], count=1, watch=watch, steps=2, **often),
     ]
+    seen: list[tuple[float, int]] = []
     for way in ways:
-        seen: list[PaintProgress] = []
-        way(seen.append)
-        shares = [done.share for done in seen]
+        seen.clear()
+        way(lambda done: seen.append((done.share, len(done.preview()))))
+        shares = [share for share, _ in seen]
         assert shares == sorted(shares) and shares[-1] == 1 and any(0.1 < share < 0.45 for share in shares)
+        assert any(0.55 < share < 0.95 for share in shares) and any(shown for _, shown in seen)
+
+
+def test_what_each_stage_weighs_in_a_pictures_progress(painter: UnclipPainter) -> None:
+    weights = {name: stage.weight for name, stage in painter.graph.stages.items() if stage.weight}
+    assert weights == {"prior": 0.1, "decoder": 1.0, "embed": 0.05, "invert": 1.0}
+    gathering = {name for name, stage in painter.graph.stages.items() if stage.gather}
+    assert gathering == {"rank", "likeness", "interpolate", "order"}
+
+
+def test_a_picture_is_inverted_with_one_correction_a_step_at_the_size_that_is_drawn(painter: UnclipPainter) -> None:
+    for given, way in ((picture(0, 9, 12), "bicubic"), (picture(0), "area")):
+        request = inversion_request(painter.parts, painter.defaults, torch.zeros(64), given, 5)
+        assert (request.sampler, request.options) == ("ddim-inversion", {"refine": 1})
+        assert list(request.sigmas) == sorted(request.sigmas) and len(request.sigmas) == 6
+        assert request.sigmas[0] == 0 and request.sigmas[-1] == pytest.approx(80)
+        shown = torch.from_numpy(square(given, 16, way)).permute(2, 0, 1) / 127.5 - 1  # type: ignore[arg-type]
+        assert request.start is not None
+        torch.testing.assert_close(request.start, shown)
 
 
 def test_variations_are_ranked_by_what_clip_sees(painter: UnclipPainter) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from pinxit.errors import UsageError
-from pinxit.recipes.estimate import cost_of, estimates
-from pinxit.recipes.outlook import KINDS, RECIPES, outlooks, stages_of, table
+from pinxit.recipes import outlook
+from pinxit.recipes.estimate import Stage, cost_of, estimates
+from pinxit.recipes.outlook import KINDS, RECIPES, Outlook, outlooks, stages_of, table
 from pinxit.recipes.unclip import presets as unclip
 from pinxit.training.flops import Cost
 from pinxit.training.lora import adapt
@@ -151,3 +154,29 @@ def test_every_recipe_has_a_table_and_strangers_are_refused() -> None:
     ):
         with pytest.raises(UsageError, match=told):
             table(*arguments)
+
+
+def test_time_is_work_over_what_all_gpus_reach_in_the_plans_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost: Any = SimpleNamespace(flops=2e9, memory=lambda plan, gpus: plan.batch * plan.micro * gpus)
+    monkeypatch.setattr(outlook, "cost_of", lambda stage, device: cost)
+    build: Any = None
+    stages = [Stage("it", Plan(images=800, batch=8, precision=kind), build) for kind in ("bf16", "fp32")]
+    found = list(outlooks(stages, 2, H100, 0.25))
+    assert [one.seconds for one in found] == pytest.approx([1.6e12 / (2 * peak * 0.25) for peak in (989e12, 494e12)])
+    assert [(one.rows, one.bytes) for one in found] == [(4, 32)] * 2
+
+
+def test_a_table_tells_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    small: Any = SimpleNamespace(parameters=1234, flops=5e9)
+    large: Any = SimpleNamespace(parameters=1234, flops=2e12)
+    build: Any = None
+    stage = Stage("base", Plan(images=8000, batch=8), build)
+    most = Outlook(stage, small, 4, 80e9 + 1e8, 3 * 3600.0)
+    less = replace(most, stage=replace(stage, name="up"), cost=large, bytes=80e9, seconds=2.0 * 3600)
+    monkeypatch.setattr(outlook, "outlooks", lambda *about: [most, less])
+    lines = table("clip/nano", 2, "h100", 0.5)
+    assert lines[1].split() == ["base", "1,234", "5", "8,000", "4", "74.6", "3.0", "h"]
+    assert lines[2].split() == ["up", "1,234", "2,000", "8,000", "4", "74.5", "2.0", "h"]
+    assert lines[3] == "in all: 5.0 h on 2 x h100 at 50% of the peak"
+    assert lines[4].startswith("base: more than the 75 GiB of one h100; set plan.micro") and len(lines) == 5
+    assert table("clip/nano", 2, "h100")[3].endswith("at 35% of the peak, which is assumed")

@@ -35,6 +35,13 @@ def test_prompts_come_in_their_order_each_as_it_is_painted_alone() -> None:
         assert [(a.seed, a.candidate, a.score) for a in one] == [(b.seed, b.candidate, b.score) for b in other]
 
 
+def test_what_each_stage_weighs_in_a_pictures_progress() -> None:
+    stages = random_painter().graph.stages
+    weights = {"text": 0.0, "tokens": 1.0, "pixels": 0.02, "embed": 0.05, "rank": 0.0}
+    assert {name: stage.weight for name, stage in stages.items()} == weights
+    assert [name for name, stage in stages.items() if stage.gather] == ["rank"] and stages["tokens"].shown == "pixels"
+
+
 def test_prompts_of_one_candidate_share_calls() -> None:
     """Once a second prompt was begun only when the first had ended: a hundred prompts took a hundred times as long."""
     painter = random_painter(rows=8)

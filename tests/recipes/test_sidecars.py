@@ -63,6 +63,30 @@ def test_a_dvae_codes_the_pictures_of_a_shard_as_if_all_at_once(monkeypatch: Any
     assert empty["codes"].shape == (0, model.grid, model.grid) and empty["sound"].dtype == torch.bool
 
 
+class Sight:
+    """A CLIP that takes `batch` pictures in one call, and notes how many it is shown at a time."""
+
+    name, fingerprint, width, size = "it", "f", 2, 8
+
+    def __init__(self, batch: int) -> None:
+        self.batch, self.shown = batch, list[int]()
+
+    def pictures(self, shown: Sequence[Any], /) -> Any:
+        self.shown.append(len(shown))
+        return np.ones((len(shown), 2), np.float32)
+
+    def texts(self, texts: Sequence[str], /, cut: bool = False) -> Any:
+        return np.ones((len(texts), 2), np.float32)
+
+
+@pytest.mark.parametrize(("batch", "shown"), [(256, [256, 44]), (60, [120, 120, 60]), (64, [64] * 4 + [44])])
+def test_a_clips_batches_are_full(batch: int, shown: list[int]) -> None:
+    """On a GPU they are of 256, three quarters of which were empty."""
+    sight, one = Sight(batch), np.zeros((8, 8, 3), np.uint8)
+    ClipRowEncoder(sight).of([one] * 300, [("a",)] * 300)
+    assert sight.shown == shown
+
+
 def test_a_shard_is_never_in_memory_as_a_whole(monkeypatch: Any) -> None:
     """There are the batch that is encoded, the one before it, and the picture that was decoded last."""
     size, made, most = 4, list[weakref.ref[Any]](), list[int]()
@@ -74,22 +98,14 @@ def test_a_shard_is_never_in_memory_as_a_whole(monkeypatch: Any) -> None:
             most.append(sum(one() is not None for one in made))
             yield picture
 
-    class Sight:
-        name, fingerprint, width, size = "it", "f", 2, 8
-
-        def pictures(self, shown: Sequence[Any], /) -> Any:
-            assert len(shown) == size
-            return np.ones((len(shown), 2), np.float32)
-
-        def texts(self, texts: Sequence[str], /, cut: bool = False) -> Any:
-            return np.ones((len(texts), 2), np.float32)
-
     monkeypatch.setattr(sidecars, "AT_ONCE", size)
     monkeypatch.setattr(sidecars, "BATCH", size)
     dvae = DvaeRowEncoder(random_painter().dvae, torch.device("cpu"))
-    for encoder in (ClipRowEncoder(Sight()), dvae):
+    sight = Sight(size)
+    for encoder in (ClipRowEncoder(sight), dvae):
         most.clear()
         encoder.of(decoded(encoder.size), [("a",)] * 10 * size)
+        assert sight.shown == [size] * 10
         assert len(most) == 10 * size and max(most) <= 2 * size + 1
 
 
@@ -111,7 +127,7 @@ def test_the_options_in_the_docs_are_those_of_the_preset() -> None:
     assert (text.length, text.spell) == (56, True)
 
 
-@pytest.mark.parametrize("option", [{"length": 8}, {"padded": True}, {"spell": True}])
+@pytest.mark.parametrize("option", [{"length": 8}, {"padded": True}, {"spell": True}, {"script": "all"}])
 def test_options_of_text_encoders_are_refused_for_others(option: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--length, --padded and --spell are of text encoders: --with text"):
+    with pytest.raises(UsageError, match="--length, --padded, --spell and --script are of text encoders: --with text"):
         row_encoder("clip", "tiny", "cpu", **option)

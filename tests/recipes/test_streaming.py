@@ -114,6 +114,7 @@ def test_dalle_learns_from_a_stream_and_codes_beside_its_shards(shards: Path, tm
     (tmp_path / "sides" / "00001.dvae.safetensors").unlink()
     with pytest.raises(DataError, match=r"there is no .*00001\.dvae\.safetensors: encode the shards"):
         StreamCodes.open(stream, tmp_path / "sides", fingerprint(run.dvae()))
+    assert run.finished("codes") and not given.finished("codes")
     with pytest.raises(UsageError, match=r"data\.stream is of tar shards"):
         override(run.config, ["data.source=world:small"])
 
@@ -180,6 +181,10 @@ def test_imagen_is_told_captions_from_sidecars(shards: Path, tmp_path: Path) -> 
     encode_shards(str(shards), TextRowEncoder(told.frozen, "latin"), tmp_path / "sides")
     given = imagen(shards, tmp_path, tmp_path / "given", "text.stored=1", f"data.sidecars={tmp_path / 'sides'}")
     assert "checkpoint" in train_imagen(given).finished and not given.path("texts").exists()
+    assert given.finished("texts")
+    (tmp_path / "sides" / "00001.text.safetensors").rename(tmp_path / "away")
+    assert not given.finished("texts"), "whatever says that the folder holds sidecars of some kind"
+    (tmp_path / "away").rename(tmp_path / "sides" / "00001.text.safetensors")
     tasks = [run.task("base") for run in (plain, told, given)]
     assert all(isinstance(task.bank, Stream) for task in tasks) and isinstance(tasks[1].stored, StreamTexts)
     for first in (0, 8, 16):

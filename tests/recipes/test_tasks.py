@@ -123,6 +123,12 @@ def mirrored(seed: int) -> ClipTask:
     return task
 
 
+def test_all_of_an_uneven_update_cannot_be_pairs() -> None:
+    task = mirrored(0)
+    task.config = replace(task.config, mirrored=1.0)
+    assert [len(task._rows(whole(0, count))) for count in (2, 3, 7)] == [2, 3, 7]
+
+
 class FakePairs:
     """Forty pictures and two captions of each as vectors, for unCLIP's priors."""
 
@@ -276,20 +282,22 @@ def test_which_rows_are_redrawn_is_settled_for_the_whole_update() -> None:
     assert {tuple(clip(0, redrawn=0.5).reconstructed(whole(8 * k, 8)).tolist()) for k in range(50)} != {(0, 2, 4, 6)}
 
 
+def test_a_classifier_learns_from_what_is_not_held_out() -> None:
+    for held_out in (40, 41):
+        with pytest.raises(UsageError, match=f"of 40 pictures {held_out} are held out"):
+            ClassifierTask(replace(PLAIN, held_out=held_out), ("a", "b"), shelf(16))
+        with pytest.raises(UsageError, match=f"held_out={held_out} must be below pictures=40"):
+            ClassifierConfig(pictures=40, held_out=held_out)
+    task = ClassifierTask(replace(PLAIN, held_out=39), ("a", "b"), shelf(16))
+    assert len(np.unique(task.batch(whole(0, 8))["pictures"].numpy(), axis=0)) == 1
+
+
 def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
     bank = shelf(16)
     stored = {row.tobytes() for row in bank.pictures}
     for augment, known in ((Augment(), range(16, 17)), (Augment(0.25, mirror=True), range(3))):
         task = ClassifierTask(replace(PLAIN, augment=augment), ("a", "b"), bank)
         assert sum(row.tobytes() in stored for row in task.batch(whole(0, 16))["pictures"].numpy()) in known
-
-
-def test_a_classifier_has_pictures_that_are_not_held_out() -> None:
-    with pytest.raises(UsageError, match="held_out=2000 must be below pictures=2000"):
-        override(ClassifierConfig(), ["pictures=2000"])
-    with pytest.raises(UsageError, match="of 40 pictures 40 are held out"):
-        ClassifierTask(replace(PLAIN, held_out=40), ("a", "b"), shelf(16))
-    assert len(ClassifierTask(replace(PLAIN, held_out=39), ("a", "b"), shelf(16)).batch(whole(0, 2))["classes"]) == 2
 
 
 class Recognises(nn.Module):

@@ -123,6 +123,14 @@ def test_an_mlp_learns_what_no_line_can_and_the_mean_for_nothing(monkeypatch: py
     torch.testing.assert_close(nothing[0], vectors.mean(0), atol=0.3, rtol=0)
 
 
+def test_where_a_base_makes_nothing_that_the_decoder_takes_nothing_is_learnt() -> None:
+    config = UNetConfig((8,), (1,), (True,), text=6, pool_heads=0, head=2, image=3, image_tokens=0, image_hidden=8)
+    picture = seeded(lambda: PictureEmbedding(config), 0, "test")
+    before = {name: value.clone() for name, value in picture.state_dict().items()}
+    module.fit(picture, torch.randn(256, 3), None, torch.zeros(256, 0), 0)
+    assert all(torch.equal(value, before[name]) for name, value in picture.state_dict().items())
+
+
 def explained(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """The share of the variance."""
     return 1 - float((found - wanted).pow(2).sum() / (wanted - wanted.mean(0)).pow(2).sum())

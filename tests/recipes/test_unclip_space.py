@@ -64,7 +64,21 @@ def test_karlos_takes_embeddings_as_they_are() -> None:
     y = space.encode(z)
     torch.testing.assert_close(y, (z - mean) / spread)
     torch.testing.assert_close(space.decode(y), z)
-    assert space.config.kind == "standard" and norms(space.decode(y)).std() > 0.1
+    assert (space.config.kind, space.config.buckets, space.config.dots) == ("standard", 0, 0)
+    assert norms(space.decode(y)).std() > 0.1
+
+
+def test_the_components_explain_what_is_left_of_the_variance_without_the_rest() -> None:
+    space, z, _ = fitted(components=2)
+    variances = torch.linalg.svdvals((z - z.mean(0)).double()).square()
+    explained = float(variances[:2].sum() / variances.sum())
+    assert explained < 0.99 and space.explained_variance(z) == pytest.approx(explained, abs=1e-4)
+
+
+def test_how_little_embeddings_vary_in_all_is_no_matter() -> None:
+    """Only a direction beside the others can be rounding noise."""
+    y = Space.fit(replace(CONFIG, buckets=0, dots=0), 1e-5 * embeddings(), torch.zeros(500)).encode(1e-5 * embeddings())
+    assert y.var(0).mean().item() == pytest.approx(1, abs=1e-2)
 
 
 def test_fewer_components_come_less_near() -> None:

@@ -137,7 +137,8 @@ def test_processes_share_what_is_made_ahead(workers: int, each: int, monkeypatch
         return []
 
     monkeypatch.setattr(prefetching, "DataLoader", loader)
-    assert list(in_processes(Updates(Toy(), plan(), Ranks(), range(0)), workers, pin=True)) == []
+    with in_processes(Updates(Toy(), plan(), Ranks(), range(0)), workers, pin=True) as batches:
+        assert list(batches) == []
     assert asked == [(workers, each, True)]
 
 

@@ -25,7 +25,10 @@ class Completes(Protocol):
         ...
 
     def complete(self, picture: Picture, prompt: str, hole: Hole, **how: Any) -> list[Ranked]:
-        """The cells of `hole` redrawn in the centre square of `picture`, best first; `how` as in `Painter.paint`."""
+        """The cells of `hole` redrawn in the centre square of `picture`, best first.
+
+        `how`: candidates, keep, seed, watch and settings, as in `Painter.paint`.
+        """
         ...
 
 

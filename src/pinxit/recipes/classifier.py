@@ -65,7 +65,7 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         if self.held_out >= self.pictures:
-            raise UsageError(f"held_out={self.held_out} must be below pictures={self.pictures}.")
+            raise UsageError(f"held_out={self.held_out} must be below pictures={self.pictures}: set both.")
 
 
 class ClassifierTask:

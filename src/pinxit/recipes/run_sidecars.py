@@ -29,11 +29,10 @@ def check_sidecars(run: Run[Any]) -> None:
         raise UsageError(f"data.sidecars={given}: there is no such folder; {fix}.")
 
 
-def all_encoded(run: Run[Any], name: str, kind: str) -> bool:
-    """Whether every shard of the run's stream has its sidecar."""
-    return stored(run.path("pictures")) and encoded(
-        Stream.open(run.path("pictures")).urls, kind, sidecar_folder(run, name)
-    )
+def all_encoded(run: Run[Any], name: str, kind: str, pictures: str = "pictures") -> bool:
+    """Whether every shard of the run's stream in the folder `pictures` has its sidecar."""
+    place = run.path(pictures)
+    return stored(place) and encoded(Stream.open(place).urls, kind, sidecar_folder(run, name))
 
 
 def encode_missing(run: Run[Any], name: str, stream: Stream, encoder: RowEncoder, stop: Stop, label: str = "") -> None:

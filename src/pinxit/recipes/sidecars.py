@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 With = Literal["text", "clip", "dvae"]
-AT_ONCE = 64  # pictures that CLIP is shown at a time: a multiple of its own batch, which so is always full
+AT_ONCE = 64  # pictures that CLIP is shown at a time, or as many more as fill its own batches
 
 
 class Sight(ImageTextEncoder, Protocol):
     """A CLIP, or another encoder with its interface."""
 
     size: int  # side of the pictures that it takes
+    batch: int  # pictures that it takes in one call, which costs the same with fewer
 
 
 class ClipRowEncoder:
@@ -51,13 +52,14 @@ class ClipRowEncoder:
     def __init__(self, encoder: Sight) -> None:
         self.encoder, self.size = encoder, encoder.size
         self.about = {"fingerprint": encoder.fingerprint, "width": encoder.width}
+        self.at_once = -(-AT_ONCE // encoder.batch) * encoder.batch
 
     def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         """`pictures` float16 [N, E], zeros for those that cannot be used; `captions` float16 [all captions, E], of
         which row i of the shard has those from `starts[i]` to `starts[i + 1]` (int64 [N + 1])."""
         image = np.zeros((len(captions), self.encoder.width), np.float16)
         usable = ((row, picture) for row, picture in enumerate(pictures) if picture is not None)
-        for batch in batches(usable, AT_ONCE):
+        for batch in batches(usable, self.at_once):
             vectors = self.encoder.pictures([picture for _, picture in batch])
             image[[row for row, _ in batch]] = halves(vectors, self.encoder.name)
         texts = [text for several in captions for text in several]
@@ -103,8 +105,8 @@ def row_encoder(
     does), `spell` (`text.spell` of the run) and `script` (which captions to encode, `data.script` of the run). Raises
     UsageError for options of another kind of model, UsageError or CheckpointError where `model` is not of this kind.
     """
-    if by != "text" and (length is not None or padded or spell):
-        raise UsageError("--length, --padded and --spell are of text encoders: --with text.")
+    if by != "text" and (length is not None or padded or spell or script != "latin"):
+        raise UsageError("--length, --padded, --spell and --script are of text encoders: --with text.")
     on = pick_device(device)
     if by != "dvae" and (Path(model) / DECODER / "config.json").is_file():
         if length is not None or padded or spell:

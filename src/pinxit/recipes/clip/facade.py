@@ -114,10 +114,10 @@ class Clip:
         `table`: a CSV file with the columns `file` and `group_by`; FOLDER/metadata.csv when it is not given. Raises
         UsageError for invalid labels or a missing column, DataError for an unreadable table or no readable picture.
         """
-        first, every = list(labels), [*labels, *add]
+        every = [*labels, *add]
         groups = audits.groups_of(Path(folder), table or Path(folder) / "metadata.csv", group_by)
         around = sentences(templates)
-        classifiers = [ZeroShot(self.encoder, some, around) for some in ([first, every] if add else [first])]
+        classifiers = [ZeroShot(self.encoder, some, around) for some in ([labels, every] if add else [labels])]
         answers: list[dict[Path, str]] = [{} for _ in classifiers]
         for paths, read in self._read(list(groups)):
             vectors = self.encoder.pictures(read)
@@ -125,8 +125,8 @@ class Clip:
                 guesses = one.guesses(vectors, top=1)
                 guessed |= {path: guess[0].label for path, guess in zip(paths, guesses, strict=True)}
         _some(len(answers[0]))
-        after = audits.rates(answers[1], groups, every) if add else None
-        return Audit(audits.rates(answers[0], groups, first), after)
+        found = [audits.rates(one, groups, by.labels) for one, by in zip(answers, classifiers, strict=True)]
+        return Audit(found[0], found[1] if add else None)
 
     def _features(self, classes: dict[str, list[Path]], names: list[str]) -> tuple[Tensor, Tensor]:
         places = {path: names.index(name) for name, files in classes.items() for path in files}

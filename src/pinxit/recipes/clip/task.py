@@ -174,7 +174,7 @@ class ClipTask:
         if group == 1 and not self.config.mirrored:
             return self.bank.order(rows, key(seed, "clip order"))
         count = len(self.bank) - self.config.held_out
-        pairs = round(self.config.mirrored * size / (2 * group)) * group
+        pairs = min(round(self.config.mirrored * size / (2 * group)), size // (2 * group)) * group
         rest = size - 2 * pairs
         start = position * rest // size // group * group
         ordered = order_batch(start, rest, count, key(seed, "clip order"), group)

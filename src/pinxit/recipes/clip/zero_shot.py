@@ -50,7 +50,7 @@ class ZeroShot:
         # Row by row: a matrix product may sum in another order when there are more rows.
         rows = [(self.weights_CE * row).sum(1, dtype=np.float64) for row in vectors_NE]
         logits = self.encoder.scale * np.array(rows).reshape(len(rows), len(self.labels))
-        exponentials = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
+        exponentials = np.exp(logits - logits.max(1, keepdims=True))
         return exponentials / exponentials.sum(1, keepdims=True)  # type: ignore[no-any-return]
 
     def classify(self, pictures: Sequence[Picture], top: int = 5) -> list[list[Guess]]:

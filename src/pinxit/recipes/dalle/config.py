@@ -101,7 +101,12 @@ class DalleConfig:
             raise UsageError(f"dvae.codes={self.dvae.codes} must be at most 65536: codes are stored in 16 bits.")
         if self.data.stream and self.data.source.startswith(WORLD):
             raise UsageError("data.stream is of tar shards: set data.source to them.")
-        if self.data.ranking and self.plans.clip.batch % 4:
+        if self.grouped and self.plans.clip.batch % 4:
             raise UsageError(
                 f"plans.clip.batch={self.plans.clip.batch} must be a multiple of 4, to keep neighbours together."
             )
+
+    @property
+    def grouped(self) -> bool:
+        """Whether CLIP has pictures of its own, in groups of four neighbours, which only the world can draw."""
+        return self.data.source.startswith(WORLD) and self.data.ranking > 0

@@ -127,7 +127,8 @@ class DallePainter(Painter):
     def hole(self, picture: Picture, *, keep_rows: int | None = None, box: PixelBox | None = None) -> Hole:
         """The cells to redraw, from rows to keep or from a box in pixels of `picture`: bool [h, w].
 
-        Raises UsageError unless exactly one of the two is given, and for one that leaves nothing to keep or to redraw.
+        Raises UsageError unless exactly one of the two is given, for rows that leave nothing to keep or to redraw, and
+        for a box in which nothing is redrawn.
         """
         if (keep_rows is None) == (box is None):
             raise UsageError("give either keep_rows or box: they say which part is redrawn.")

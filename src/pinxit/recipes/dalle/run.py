@@ -12,9 +12,7 @@ import numpy as np
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
-from pinxit.data.sidecars import ABOUT as SIDES
-from pinxit.data.sources import WORLD
-from pinxit.data.stream_codes import StreamCodes
+from pinxit.data.stream_codes import KIND, StreamCodes
 from pinxit.data.streams import Stream, stored
 from pinxit.errors import DataError, UsageError
 from pinxit.models.clip import CLIP
@@ -22,7 +20,7 @@ from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.recipes.dalle.growing import Grown, Tokens, drawn_anew
-from pinxit.recipes.run_sidecars import sidecar_folder
+from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
 from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun, note_start
 from pinxit.text.tokenizers import Tokenizer
@@ -96,7 +94,7 @@ class DalleRun(StartingRun[DalleConfig]):
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "codes" and self.config.data.stream:
-            return (sidecar_folder(self, "codes") / SIDES).is_file()
+            return all_encoded(self, "codes", KIND)
         if stage == "pictures":
             ranked = not self.grouped or (self.path("ranking") / MANIFEST).is_file()
             return ranked and stored(self.path(stage))
@@ -104,8 +102,8 @@ class DalleRun(StartingRun[DalleConfig]):
 
     @property
     def grouped(self) -> bool:
-        """Whether CLIP has pictures of its own, in groups of four neighbours, which only the world can draw."""
-        return self.config.data.source.startswith(WORLD) and self.config.data.ranking > 0
+        """Whether CLIP has pictures of its own (`DalleConfig.grouped`)."""
+        return self.config.grouped
 
     def ranking_bank(self) -> Bank | Stream:
         """The pictures that CLIP is trained on."""

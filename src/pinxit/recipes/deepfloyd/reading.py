@@ -13,9 +13,12 @@ class CleanCaptions(Captions):
     """Cleaned and encoded captions. There is no mask: the networks were trained to attend to padding too."""
 
     def __call__(self, caption: str) -> tuple[Conditions, Conditions]:
-        """`sequence` float32 [L, D] of a caption, and of the empty one. Raises UsageError if cleaning leaves none."""
+        """`sequence` float32 [L, D] of a caption, and of the empty one.
+
+        Raises UsageError if cleaning leaves nothing of a caption; without one, as of variations, both are the same.
+        """
         cleaned = clean_caption(caption)
-        if not cleaned:
+        if caption.strip() and not cleaned:
             raise UsageError(f"'{caption}' has no word that DeepFloyd IF can read: write the prompt in English.")
         return {"sequence": self.encoder.encode([cleaned]).sequence[0]}, self.null
 

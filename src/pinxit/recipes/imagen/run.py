@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import ClassVar
 
 from pinxit.data.bank import Bank
 from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
-from pinxit.data.sidecars import ABOUT as SIDES
-from pinxit.data.stream_texts import StreamTexts
+from pinxit.data.stream_texts import KIND, StreamTexts
 from pinxit.data.streams import Stream, stored
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
@@ -19,7 +19,7 @@ from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
 from pinxit.recipes.published import Start
-from pinxit.recipes.run_sidecars import sidecar_folder
+from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
 from pinxit.recipes.staging import say
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder
@@ -49,6 +49,8 @@ def texts_of(stage: str) -> str:
 @dataclass(frozen=True)
 class ImagenRun(StartingRun[ImagenConfig]):
     """One run folder and how this process works on it."""
+
+    MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"texts": READ}
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -125,6 +127,12 @@ class ImagenRun(StartingRun[ImagenConfig]):
                 reason = f"stages.{stage}.plan.images=0 keeps what a checkpoint brought"
                 raise UsageError(f"{reason}, and {init.folder} has no {part}: set it, to train one.")
 
+    def _texts_read(self, stage: str) -> bool:
+        """Whether all captions of a network's pictures have been encoded beforehand."""
+        if self.config.data.stream:
+            return all_encoded(self, texts_of(stage), KIND, bank_of(stage))
+        return (self.path(texts_of(stage)) / READ).is_file()
+
     def _read(self) -> bool:
         """Whether captions have been encoded beforehand."""
         return any((self.path(texts_of(name)) / READ).is_file() for name in self.config.cascade)
@@ -149,9 +157,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen text encoder has its own
         if stage == "texts":
-            mark = SIDES if self.config.data.stream else READ
-            read = ((sidecar_folder(self, texts_of(name)) / mark).is_file() for name in self.conditional)
-            return not self.config.text.stored or all(read)
+            return not self.config.text.stored or all(map(self._texts_read, self.conditional))
         if stage == "pictures":
             return all(map(stored, self.banks))
         return super().finished(stage)

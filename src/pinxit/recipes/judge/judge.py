@@ -22,7 +22,7 @@ from pinxit.functional.boxes import Detection, Detections
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
-from pinxit.recipes.judge.hard_scenes import HardScenes, Signs
+from pinxit.recipes.judge.hard_scenes import SEED, HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.recipes.staging import entered
 from pinxit.recipes.warm_start import START, check_start, note_start, read_start
@@ -143,7 +143,7 @@ def build(config: JudgeConfig) -> JudgeTask:
     """The training task of a config; scenes are rendered when they are needed, and none is used twice."""
     world = World(preset=_preset(config.world), split="train", size=config.detector.size)
     pictures = [world[i].picture for i in range(12)]
-    signs = Signs(world.preset, world.size, config.seed) if config.detector.letters else None
+    signs = Signs(world.preset, world.size, SEED + config.seed) if config.detector.letters else None
     everything = config.world in EVERYTHING
     data = HardScenes(world.preset, world.size) if everything else world
     draw = partial(portrait, pictures=pictures)

@@ -91,12 +91,8 @@ class Projected:
 
     def __init__(self, embedder: KarloEmbedder) -> None:
         self.embedder, sight = embedder, embedder.sight()
-        self.name, self.size, self.width, self.fingerprint = (
-            embedder.name,
-            sight.size,
-            sight.width,
-            f"{sight.fingerprint} projected",
-        )
+        self.name, self.size, self.width, self.batch = embedder.name, sight.size, sight.width, sight.batch
+        self.fingerprint = f"{sight.fingerprint} projected"
 
     def pictures(self, pictures: Sequence[Picture], /) -> Any:
         """Embeddings float32 [B, E] of pictures of any size."""

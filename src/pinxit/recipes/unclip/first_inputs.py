@@ -80,6 +80,8 @@ def fit(picture: PictureEmbedding, known_NX: Tensor, vectors: Tensor | None, tok
     """
     wanted = [(picture.embed, vectors), (picture.tokens, tokens)]
     pairs = [(layer, each) for layer, each in wanted if layer is not None and each is not None]
+    if not pairs:  # the base makes no vector of a caption, and the decoder takes no tokens of a picture
+        return
     means = [each.mean(0) for _, each in pairs]
     scales = [float(each.var(0).mean()) + 1e-12 for _, each in pairs]
     for (layer, _), mean in zip(pairs, means, strict=True):

@@ -116,14 +116,14 @@ class Manipulation(Inversion):
 
         The first and the last are reconstructions. `fresh`: all start from the same noise, that of the seed.
         """
+        _check_ends(count)
         if fresh:
-            _check_ends(count)
             ends = self.embedder.pictures([one, other])
             shares = [place / (count - 1) for place in range(count)]
             way = [self.embedder.space.encode(interpolate(ends[0], ends[1], share)) for share in shares]
             return self._decode(self._from_seed(way, seed, settings), watch, previews)
         self.used_settings(settings, own_noise=True)
-        asked = self.asked(Prompt("", seed), max(1, count), None, wordless=True)
+        asked = self.asked(Prompt("", seed), count, None, wordless=True)
         (found,) = self._serve([self.blending(asked, one, other, ddim_steps)], watch, previews)
         return [each.picture for each in found]
 

@@ -50,7 +50,7 @@ RECIPE, BASE = "unclip", "imagen"  # the recipes whose checkpoints a run may sta
 class UnclipRun(StartingRun[UnclipConfig]):
     """One run folder and how this process works on it."""
 
-    MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"vectors": VECTORS, SPACE: SPACE_FILE}
+    MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"texts": ENCODED, "vectors": VECTORS, SPACE: SPACE_FILE}
 
     @property
     def stages(self) -> tuple[str, ...]:
