@@ -268,7 +268,7 @@ def test_cancel_search_and_classify(page: Any, server: Running, monkeypatch: pyt
 
 
 @browsing
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800), (2560, 1440)])
+@pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 844), (1280, 800), (2560, 1440)])
 def test_nothing_is_pushed_off_the_screen(browser: Any, server: Running, width: int, height: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 500)
     page = context.new_page()
@@ -278,4 +278,8 @@ def test_nothing_is_pushed_off_the_screen(browser: Any, server: Running, width: 
         box = page.locator(selector).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height / 2
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("edit", "classify", "search"):
+        page.click(f"#tab-{name}")
+        panel = f"document.querySelector('#{name} .panel')"
+        assert page.evaluate(f"{panel}.scrollWidth <= {panel}.clientWidth")
     context.close()
