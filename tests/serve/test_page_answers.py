@@ -268,8 +268,9 @@ def test_a_picture_dropped_on_the_tab_edit_is_opened_there(made: Made, server: R
     transfer = page.evaluate_handle(code, list(picture(page)["buffer"]))
     page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     becomes_true(page, f"document.querySelector('#canvas').toDataURL() !== {blank!r}")
-    corner = "[...document.querySelector('#canvas').getContext('2d').getImageData(16, 16, 1, 1).data].join()"
+    corner = "[...document.querySelector('#canvas').getContext('2d').getImageData(2, 2, 1, 1).data].join()"
     clean = page.evaluate(corner)
+    page.locator("#brush").fill("2")
     page.keyboard.press("Escape")
     page.focus("#canvas")
     page.evaluate("""() => { const key = (name) => document.querySelector('#canvas')
@@ -283,6 +284,8 @@ def test_a_picture_dropped_on_the_tab_edit_is_opened_there(made: Made, server: R
     page.locator("#status.bad", has_text="Paint over").wait_for()
     assert made.count("POST jobs") == 0
     page.click("#undo")
+    assert page.evaluate(corner) != clean
+    page.click("#all")
     page.click("#edit-go")
     page.locator(".job").wait_for()
 
@@ -306,7 +309,9 @@ def test_the_viewer_says_what_its_buttons_did_and_keeps_the_focus(made: Made, se
     page.locator(".tile").click()
     page.get_by_role("button", name="Use all").click()
     page.locator("#viewer-said", has_text="are in the form").wait_for()
+    page.set_viewport_size({"width": 390, "height": 600})
     assert page.locator("#big-prompt").bounding_box()["height"] > 10
+    page.set_viewport_size({"width": 1280, "height": 800})
     assert page.input_value("#size") == "128x128" and page.input_value("#seed") == "7"
     page.get_by_role("button", name="☆ Star").focus()
     made.jobs[0]["pictures"] = [shown | {"starred": True}]
