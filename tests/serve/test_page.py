@@ -166,6 +166,12 @@ def test_two_pictures_are_blended(page: Any) -> None:
     page.keyboard.press("b")
     page.locator("#blend-bar").wait_for()
     page.locator("#blend-count").fill("5")
+    page.set_viewport_size({"width": 390, "height": 400})
+    seen = """() => { scrollTo({top: 1e6, behavior: 'instant'}); const bar = document.querySelector('#blend-bar');
+        const box = bar.getBoundingClientRect();
+        return bar.contains(document.elementFromPoint(box.x + box.width / 2, box.y + 5)); }"""
+    assert page.evaluate(seen)  # on a phone, too, the form does not cover it
+    page.set_viewport_size({"width": 1280, "height": 800})
     one.first.click()
     page.locator("#status.bad", has_text="another picture").wait_for()
     with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("/api/jobs")) as found:
