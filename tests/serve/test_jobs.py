@@ -73,6 +73,16 @@ def test_a_job_keeps_every_candidate_ranked(server: Running) -> None:
     assert file.content == base64.b64decode(same) and file.headers["content-type"] == "image/png"
 
 
+def test_cancelling_what_has_ended_leaves_its_pictures(server: Running) -> None:
+    (job,) = submitted(server, candidates=1)
+    done = ended(server, job["id"])
+    assert server.post(f"/api/jobs/{job['id']}/cancel").json() == done  # as by a page that has not heard of the end
+    assert server.get("/" + done["pictures"][0]["url"]).status_code == 200
+    (other,) = submitted(server, candidates=64)
+    assert server.post(f"/api/jobs/{other['id']}/cancel").json()["state"] == "cancelled"
+    assert server.post(f"/api/jobs/{'0' * 32}/cancel").status_code == 404
+
+
 def test_a_stream_tells_looks_progress_and_ends(server: Running) -> None:
     told: list[dict[str, Any]] = []
     listening = threading.Event()

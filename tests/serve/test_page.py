@@ -166,6 +166,12 @@ def test_two_pictures_are_blended(page: Any) -> None:
     page.keyboard.press("b")
     page.locator("#blend-bar").wait_for()
     page.locator("#blend-count").fill("5")
+    page.set_viewport_size({"width": 390, "height": 400})
+    seen = """() => { scrollTo({top: 1e6, behavior: 'instant'}); const bar = document.querySelector('#blend-bar');
+        const box = bar.getBoundingClientRect();
+        return bar.contains(document.elementFromPoint(box.x + box.width / 2, box.y + 5)); }"""
+    assert page.evaluate(seen)  # on a phone, too, the form does not cover it
+    page.set_viewport_size({"width": 1280, "height": 800})
     one.first.click()
     page.locator("#status.bad", has_text="another picture").wait_for()
     with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("/api/jobs")) as found:
@@ -268,7 +274,7 @@ def test_cancel_search_and_classify(page: Any, server: Running, monkeypatch: pyt
 
 
 @browsing
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800), (2560, 1440)])
+@pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 844), (1280, 800), (2560, 1440)])
 def test_nothing_is_pushed_off_the_screen(browser: Any, server: Running, width: int, height: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 500)
     page = context.new_page()
@@ -278,4 +284,8 @@ def test_nothing_is_pushed_off_the_screen(browser: Any, server: Running, width: 
         box = page.locator(selector).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height / 2
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("edit", "classify", "search"):
+        page.click(f"#tab-{name}")
+        panel = f"document.querySelector('#{name} .panel')"
+        assert page.evaluate(f"{panel}.scrollWidth <= {panel}.clientWidth")
     context.close()

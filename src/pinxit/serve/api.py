@@ -88,6 +88,15 @@ async def remove(request: Request, name: str, context: ContextDep) -> JobsOut:
     return JobsOut(jobs=[])
 
 
+@router.post("/jobs/{name}/cancel")
+async def cancel(request: Request, name: str, context: ContextDep) -> JobOut:
+    """Cancel a job that has not ended; one that has, perhaps just now, is left as it is, with its pictures."""
+    await _found(request, name, context)
+    if name in context.jobs.live:
+        await context.jobs.cancel(name)
+    return _job_out(await _found(request, name, context), context)
+
+
 @router.post("/jobs/{name}/front")
 async def front(request: Request, name: str, context: ContextDep) -> JobOut:
     """Move a job to the front of your queue."""

@@ -3,6 +3,7 @@
 import { $, make, say } from "./net.js";
 import { paint, painters } from "./form.js";
 import { take } from "./jobs.js";
+import { show as showTab } from "./tabs.js";
 
 let first = null; // {job, picture}
 
@@ -12,6 +13,7 @@ export function begin(job, picture) {
   first = { job, picture };
   $("blend-first").replaceChildren(make("img", { src: picture.url, alt: job.prompt || "the first picture" }));
   $("blend-bar").hidden = false;
+  showTab("paint"); // the second is chosen there, also if the first was found by searching
   say("Choose the second picture.");
   document.querySelector(".tile[data-picture]")?.focus();
 }
@@ -29,7 +31,7 @@ export async function choose(job, picture) {
   const count = Number($("blend-count").value);
   const asked = { kind: "blend", image: one.id, other: picture.id, prompt: names.join(" → "), recipes: [recipe.id], candidates: count, keep: count, size: "auto" };
   const jobs = await paint(asked);
-  if (jobs) { end(); jobs.forEach(take); window.scrollTo({ top: 0, behavior: "smooth" }); }
+  if (jobs) { end(); jobs.forEach(take); window.scrollTo(0, 0); }
 }
 
 export function start() {

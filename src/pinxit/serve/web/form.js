@@ -1,11 +1,14 @@
 // The form. It survives a reload; only its own buttons change it.
 
 import { $, attempt, call, make, say } from "./net.js";
+import { check, radios } from "./radios.js";
 
 const KEPT = "pinxit-form";
 export const EXAMPLES = ["an armchair in the shape of an avocado", "a fox riding a bicycle on a beach", "a capybara at sunrise",
   "a small red cube on top of a big green cube", "三个绿色的三角形"];
 let models = [];
+let loaded = false;
+let sending = false;
 let state = { prompt: "", recipe: "", candidates: 16, keep: 16, seed: "", size: "auto", compare: false, settings: {} };
 
 export const painters = (can) => models.filter((one) => one.can.includes(can));
@@ -37,12 +40,11 @@ function show() {
   if (!painters("paint").length) return;
   const model = chosen();
   state.recipe = model.id;
-  for (const button of $("recipes").children) button.setAttribute("aria-checked", button.dataset.id === model.id && !state.compare);
+  check($("recipes"), (button) => button.dataset.id === model.id && !state.compare);
   $("compare-line").hidden = painters("paint").length < 2;
-  const sizes = ["auto", ...model.sizes, 256, 512].filter((one, at, all) => all.indexOf(one) === at);
+  const sizes = ["auto", ...model.sizes, 256, 512, parseInt(state.size, 10) || "auto"].filter((one, at, all) => all.indexOf(one) === at);
   $("size").replaceChildren(...sizes.map((one) => make("option", { value: one === "auto" ? one : `${one}x${one}` }, one === "auto" ? "automatic" : `${one} × ${one}`)));
   $("size").value = state.size;
-  if ($("size").selectedIndex < 0) $("size").value = state.size = "auto";
   showSettings(model);
 }
 
@@ -89,16 +91,32 @@ export async function paint(parts = {}) {
     if (!state.compare) asked.settings = settingsOf(chosen().id);
   }
   if (!("seed" in asked) && String(state.seed).trim() !== "") asked.seed = Number(state.seed);
+  if (sending) { say("The request before this one is still on its way.", true); return undefined; } // a double click
   const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-  return attempt(async () => {
+  sending = true;
+  const jobs = await attempt(async () => {
     const found = await call("POST", "api/jobs", asked, { "idempotency-key": key });
     say("");
     return found.jobs;
   });
+  sending = false;
+  return jobs;
 }
 
-export async function start(painted) {
-  models = (await call("GET", "api/about")).data.filter((one) => one.id !== "clip");
+export async function load() {
+  models = (await call("GET", "api/about")).data;
+  $("recipes").replaceChildren(...painters("paint").map((one) => {
+    const button = make("button", { type: "button", dataset: { id: one.id } }, one.id);
+    button.setAttribute("role", "radio");
+    button.addEventListener("click", () => change({ recipe: one.id, compare: false }));
+    return button;
+  }));
+  loaded = true;
+  show();
+}
+
+// Before anything is loaded: what is typed meanwhile is not lost.
+export function start(painted) {
   try { state = { ...state, ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") }; } catch { /* the defaults */ }
   show();
   $("prompt").addEventListener("input", () => { state.prompt = $("prompt").value; keep(); });
@@ -119,21 +137,15 @@ export async function start(painted) {
     event.preventDefault();
     $("form").classList.remove("open");
     $("more").setAttribute("aria-expanded", false);
+    if (!loaded) { say("Still loading: try again in a moment.", true); return; }
     if (!painters("paint").length) { say("No painter of this server can paint from text.", true); return; }
     if (!state.prompt.trim()) { say("Say what to paint.", true); $("prompt").focus(); return; }
-    $("go").disabled = true;
     const jobs = await paint();
-    $("go").disabled = false;
     if (jobs) painted(jobs);
   });
   $("prompt").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); $("form").requestSubmit(); }
   });
-  $("recipes").replaceChildren(...painters("paint").map((one) => {
-    const button = make("button", { type: "button", dataset: { id: one.id } }, one.id);
-    button.setAttribute("role", "radio");
-    button.addEventListener("click", () => change({ recipe: one.id, compare: false }));
-    return button;
-  }));
+  radios($("recipes"));
   show();
 }

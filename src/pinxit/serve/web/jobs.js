@@ -1,6 +1,6 @@
 // The list of jobs: candidates are shown as they finish, and ranked when all have.
 
-import { $, attempt, call, make, say } from "./net.js";
+import { $, attempt, call, make, redraw, say, turns } from "./net.js";
 import { EXAMPLES, change } from "./form.js";
 import * as blend from "./blend.js";
 import { open, refresh } from "./viewer.js";
@@ -9,7 +9,12 @@ const jobs = new Map(); // by id
 const cards = new Map();
 const looks = new Map(); // previews by id: candidate -> {image, finished}
 const picked = new Set();
+const PAGE = 24; // jobs, at first and with each click on "Show older"
+const loading = turns();
 let selecting = false;
+let filter = null; // for which the list was loaded
+const gone = new Set(); // deleted here, by id: late answers do not bring them back
+let end = 0; // older jobs than this are not in the list; 0: it is complete
 
 const order = () => [...jobs.values()].sort((one, other) => other.created - one.created);
 const unfinished = (job) => job.state === "queued";
@@ -18,6 +23,7 @@ const unfinished = (job) => job.state === "queued";
 export const pictures = () => order().flatMap((job) => job.pictures.map((picture) => ({ job, picture })));
 
 export const title = (job) => job.prompt || (job.kind === "blend" ? "a blend" : "variations");
+const brief = (job) => title(job).slice(0, 100); // read out for each of its pictures
 
 // The picture of the same rank by the next painter of a comparison.
 export function counterpart(job, picture) {
@@ -33,7 +39,7 @@ function minutes(seconds) {
 }
 
 function about(job) {
-  const facts = [job.recipe, `seed ${job.seed}`, `${job.candidates} ${job.kind === "blend" ? "pictures" : "candidates"}`];
+  const facts = [job.recipe, `seed ${job.seed}`, `${job.candidates} ${job.kind === "blend" ? "pictures" : job.candidates === 1 ? "candidate" : "candidates"}`];
   if (job.kind !== "paint") facts.unshift({ edit: "edited", vary: "varied", blend: "blended" }[job.kind]);
   if (job.state === "cancelled") facts.push("cancelled");
   if (unfinished(job)) {
@@ -46,7 +52,7 @@ function about(job) {
 function tiles(job) {
   if (!unfinished(job)) {
     return job.pictures.map((picture, place) => {
-      const image = make("img", { src: picture.url, alt: `${job.prompt}, candidate ${picture.candidate}`, loading: "lazy", draggable: true });
+      const image = make("img", { src: picture.url, alt: `${brief(job)}, candidate ${picture.candidate}`, loading: "lazy", draggable: true });
       const tile = make("button", { type: "button", className: "tile", dataset: { picture: picture.id } }, image, make("small", {}, String(place + 1)));
       if (place === 0 && job.pictures.length > 3 && job.kind !== "blend") tile.classList.add("best");
       if (picture.starred) tile.append(make("span", { className: "star", title: "starred" }, "★"));
@@ -67,7 +73,7 @@ function draw(job) {
   let card = cards.get(job.id);
   const fresh = !card;
   if (fresh) {
-    card = make("article", { className: "job", dataset: { id: job.id } });
+    card = make("article", { className: "job", tabIndex: -1, dataset: { id: job.id } });
     card.addEventListener("click", (event) => {
       if (!selecting) return;
       event.preventDefault();
@@ -81,11 +87,13 @@ function draw(job) {
   const buttons = [];
   if (unfinished(job)) {
     if (job.ahead) buttons.push(button("To the front", () => call("POST", `api/jobs/${job.id}/front`)));
-    buttons.push(button("Cancel", () => call("DELETE", `api/jobs/${job.id}`)));
+    buttons.push(button("Cancel", async () => take(await call("POST", `api/jobs/${job.id}/cancel`))));
   } else {
-    buttons.push(button(job.starred ? "★" : "☆", async () => take((await call("PATCH", `api/jobs/${job.id}`, { starred: !job.starred }))), "Star"));
+    const star = button(job.starred ? "★" : "☆", async () => take(await call("PATCH", `api/jobs/${job.id}`, { starred: !job.starred })), "Star");
+    star.setAttribute("aria-pressed", job.starred);
+    buttons.push(star);
   }
-  const head = make("header", {}, make("h2", { title: job.prompt }, title(job)), ...buttons);
+  const head = make("header", {}, make("h2", { title: job.prompt, dir: "auto" }, title(job)), ...buttons);
   const parts = [head, make("p", { className: "about" }, about(job))];
   if (unfinished(job)) {
     const bar = make("progress", { max: 1, value: job.share });
@@ -95,12 +103,12 @@ function draw(job) {
   for (const warning of job.warnings) parts.push(make("p", { className: "about" }, warning));
   if (job.error) parts.push(make("p", { className: "failed" }, job.error));
   if (unfinished(job) || job.pictures.length) parts.push(make("div", { className: job.kind === "blend" ? "grid strip" : "grid" }, ...tiles(job)));
-  card.replaceChildren(...parts);
+  redraw(card, ...parts);
   return card;
 }
 
 function button(text, action, label) {
-  const found = make("button", { type: "button" }, text);
+  const found = make("button", { type: "button", dataset: { does: label ?? text } }, text);
   if (label) found.setAttribute("aria-label", label);
   found.addEventListener("click", () => attempt(action));
   return found;
@@ -111,10 +119,22 @@ function bar() {
   $("delete-selected").hidden = !picked.size;
   $("delete-selected").textContent = `Delete ${picked.size}`;
   $("empty").hidden = jobs.size > 0;
-  $("empty").firstElementChild.textContent = $("words").value || $("starred").checked ? "No matches." : "Nothing painted yet. Try one of these:";
+  $("examples").hidden = filtering();
+  $("empty").firstElementChild.textContent = filtering() ? "No matches." : "Nothing painted yet. Try one of these:";
 }
 
+const filtering = () => Boolean($("words").value) || $("starred").checked;
+
+// What the server says of a job. The list has no gap: one older than its end comes with "Show older".
 export function take(job) {
+  if (!jobs.has(job.id) && job.created < end) refresh(job); else put(job);
+}
+
+function put(job) {
+  const before = jobs.get(job.id);
+  if (gone.has(job.id) || (before && !unfinished(before) && unfinished(job))) return; // an answer that was overtaken
+  if (JSON.stringify(before) === JSON.stringify(job)) return;
+  if (!unfinished(job)) looks.delete(job.id);
   jobs.set(job.id, job);
   const known = cards.has(job.id);
   const card = draw(job);
@@ -135,15 +155,46 @@ function drop(id) {
   picked.delete(id);
 }
 
-const query = (more) => "api/jobs?" + new URLSearchParams({ limit: 24, words: $("words").value, starred: $("starred").checked, ...more });
+const query = (more) => "api/jobs?" + new URLSearchParams({ limit: PAGE, words: $("words").value, starred: $("starred").checked, ...more });
 
-export async function load() {
-  const found = (await call("GET", query({}))).jobs;
-  const there = new Set(found.map((job) => job.id));
-  for (const id of [...jobs.keys()]) if (!there.has(id)) drop(id);
-  found.forEach(take);
-  $("older").hidden = found.length < 24;
+function reached(found, limit) {
+  found.forEach(put);
+  end = found.length < limit ? 0 : found.at(-1).created;
+  $("older").hidden = !end;
   bar();
+}
+
+// After a reconnection the list is as long as it was; for other words or stars it begins anew.
+export async function load() {
+  const last = loading(), before = [...jobs.values()], wanted = query({});
+  const anew = wanted !== filter;
+  const limit = anew ? PAGE : Math.min(200, Math.max(PAGE, jobs.size + (end ? 0 : 1)));
+  const found = (await call("GET", query({ limit }))).jobs;
+  if (!last()) return;
+  filter = wanted;
+  const there = new Set(found.map((job) => job.id));
+  const from = anew || found.length < limit ? 0 : found.at(-1).created;
+  for (const job of before) if (!there.has(job.id) && job.created > from) drop(job.id);
+  const below = end; // of the pages that stay
+  reached(found, limit);
+  if (from && below && below < from) end = below;
+}
+
+async function older() {
+  const before = end;
+  const found = (await call("GET", query({ before }))).jobs;
+  if (before === end) reached(found, PAGE);
+}
+
+async function remove(id) {
+  try {
+    // What has not ended is cancelled first, and then deleted, too.
+    if ((await call("DELETE", `api/jobs/${id}`)).jobs.length) await call("DELETE", `api/jobs/${id}`);
+  } catch (error) {
+    if (error.status !== 404) throw error; // else another tab was first
+  }
+  gone.add(id);
+  drop(id);
 }
 
 export async function heard(message) {
@@ -159,7 +210,7 @@ export async function heard(message) {
     image.alt = `candidate ${message.candidate}, ${message.finished ? "finished" : "in progress"}`;
     image.src = message.image;
   } else if (message.kind === "progress" && job && unfinished(job)) {
-    const whole = job.ahead !== message.ahead;
+    const whole = job.ahead !== message.ahead || !job.share !== !message.share;
     Object.assign(job, { share: message.share, ahead: message.ahead, seconds_left: message.seconds_left });
     const card = cards.get(job.id);
     if (whole) { draw(job); return; }
@@ -167,14 +218,21 @@ export async function heard(message) {
     const progress = card.querySelector("progress");
     if (progress) { progress.value = job.share; progress.setAttribute("aria-label", `${Math.round(100 * job.share)} % painted`); }
   } else if (message.kind === "queued" || message.kind === "ended") {
-    const found = await attempt(() => call("GET", `api/jobs/${message.job}`));
-    if (!found) return;
-    take(found);
-    if (message.kind === "ended") {
-      looks.delete(message.job);
-      if (found.state === "done") say(`Painted: ${title(found).slice(0, 60)}`);
-    }
+    await attempt(() => changed(message));
   }
+}
+
+async function changed({ job, kind }) {
+  if (!jobs.has(job) && filtering()) return; // whether it matches, only the server knows
+  let found;
+  try { found = await call("GET", `api/jobs/${job}`); } catch (error) {
+    if (error.status !== 404) throw error;
+    drop(job); // deleted meanwhile
+    bar();
+    return;
+  }
+  take(found);
+  if (kind === "ended" && found.state === "done") say(`Painted: ${title(found).slice(0, 60)}`);
 }
 
 export function start() {
@@ -182,11 +240,7 @@ export function start() {
   let later;
   $("words").addEventListener("input", () => { clearTimeout(later); later = setTimeout(() => attempt(load), 250); });
   $("starred").addEventListener("change", () => attempt(load));
-  $("older").addEventListener("click", () => attempt(async () => {
-    const found = (await call("GET", query({ before: order().at(-1).created }))).jobs;
-    found.forEach(take);
-    $("older").hidden = found.length < 24;
-  }));
+  $("older").addEventListener("click", () => attempt(older));
   $("cancel-all").addEventListener("click", () => attempt(() => call("DELETE", "api/jobs")));
   $("select").addEventListener("click", () => {
     selecting = !selecting;
@@ -198,8 +252,7 @@ export function start() {
   $("delete-selected").addEventListener("click", () => attempt(async () => {
     const chosen = picked.size === 1 ? "1 job with its" : `${picked.size} jobs with their`;
     if (!confirm(`Delete ${chosen} pictures?`)) return;
-    for (const id of [...picked]) { await call("DELETE", `api/jobs/${id}`); if (!unfinished(jobs.get(id))) drop(id); }
-    picked.clear();
-    bar();
+    try { for (const id of [...picked]) await remove(id); } finally { bar(); }
+    if (!jobs.size) await load(); // there may be older ones
   }));
 }

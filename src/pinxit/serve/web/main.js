@@ -10,9 +10,14 @@ import * as tabs from "./tabs.js";
 import * as tools from "./tools.js";
 import * as viewer from "./viewer.js";
 
+// What opens a picture in the tab that is shown; undefined on the first, where its settings are read.
+const opener = () => ({ edit: edit.openFile, classify: tools.openFile })[tabs.shown()];
+
 async function dropped(file) {
+  const open = opener();
+  if (open) { await open(file); return; }
   const facts = readSettings(await file.arrayBuffer());
-  if (!facts) { say("That picture contains no settings; only pictures made by pinxit do.", true); return; }
+  if (!facts) { say("That file holds no settings: only PNG files made by pinxit do.", true); return; }
   viewer.openFacts(facts, URL.createObjectURL(file));
 }
 
@@ -31,6 +36,10 @@ function dropping() {
     const [file] = event.dataTransfer.files;
     if (file) attempt(() => dropped(file));
   });
+  document.addEventListener("paste", (event) => {
+    const [file] = event.clipboardData?.files ?? [];
+    if (file && opener()) { event.preventDefault(); attempt(() => dropped(file)); }
+  });
 }
 
 document.addEventListener("keydown", (event) => {
@@ -47,10 +56,11 @@ viewer.start();
 tools.start();
 blend.start();
 dropping();
-say("Loading …");
+form.start((painted) => { painted.forEach(jobs.take); window.scrollTo(0, 0); });
+say("Loading …", false, true);
 for (;;) {
   try {
-    await form.start((painted) => { painted.forEach(jobs.take); window.scrollTo({ top: 0, behavior: "smooth" }); });
+    await form.load();
     break;
   } catch (error) {
     say(error.message, true);
@@ -58,4 +68,6 @@ for (;;) {
   }
 }
 edit.start();
+tabs.offer("edit", form.canAny("edit"));
+for (const name of ["classify", "search"]) tabs.offer(name, form.canAny("embed"));
 listen(jobs.heard, jobs.load);

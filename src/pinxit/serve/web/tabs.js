@@ -15,12 +15,22 @@ export function show(name, focus = false) {
   history.replaceState(null, "", name === "paint" ? location.pathname + location.search : `#${name}`);
 }
 
+export const shown = () => names.find((name) => !$(name).hidden);
+const offered = () => names.filter((name) => !$(`tab-${name}`).hidden);
+
+// What the server cannot do has no tab.
+export function offer(name, can) {
+  $(`tab-${name}`).hidden = !can;
+  if (!can && !$(name).hidden) show("paint");
+}
+
 export function start() {
-  for (const [at, name] of names.entries()) {
+  for (const name of names) {
     $(`tab-${name}`).addEventListener("click", () => show(name));
     $(`tab-${name}`).addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (step) { event.preventDefault(); show(names[(at + step + names.length) % names.length], true); }
+      const all = offered();
+      if (step) { event.preventDefault(); show(all[(all.indexOf(name) + step + all.length) % all.length], true); }
     });
   }
   if (names.includes(location.hash.slice(1))) show(location.hash.slice(1));

@@ -1,39 +1,57 @@
 // Zero-shot classification and search by CLIP.
 
-import { $, asDataUrl, attempt, call, make } from "./net.js";
+import { $, asDataUrl, attempt, call, make, say, turns } from "./net.js";
 import { show as showTab } from "./tabs.js";
 import { open } from "./viewer.js";
 
 let chosen = null; // a picture's id, or a data: URL
+const choosing = turns();
+const searching = turns();
 
 function choose(given, url) {
   chosen = given;
+  choosing(); // answers about the picture before are late
   $("classify-picture").src = url;
   $("classify-picture").hidden = false;
   $("classify-empty").hidden = true;
   $("guesses").replaceChildren();
 }
 
+export async function openFile(file) {
+  const last = choosing();
+  const url = await asDataUrl(file);
+  const shown = await Object.assign(new Image(), { src: url }).decode().then(() => true, () => false);
+  if (!last()) return;
+  if (shown) choose(url, url); else say("That file is not a picture that can be shown.", true);
+}
+
 export function classifyPicture(picture) {
   showTab("classify");
+  $("classify-file").value = "";
   choose(picture.id, picture.url);
   $("labels").focus();
 }
 
 async function classify() {
   const labels = $("labels").value.split(/[,，\n]/).map((one) => one.trim()).filter(Boolean);
+  $("classify-empty").hidden = chosen && labels.length;
   if (!chosen || !labels.length) {
-    $("classify-empty").hidden = false;
     $("classify-empty").textContent = chosen ? "Enter some labels." : "Choose a picture first.";
     return;
   }
+  const last = choosing();
   const found = await call("POST", "api/classify", { image: chosen, labels });
-  $("guesses").replaceChildren(...found.labels.map((one) => make("li", {}, make("span", {}, one.label),
+  if (!last()) return;
+  $("guesses").replaceChildren(...found.labels.map((one) => make("li", {}, make("span", { dir: "auto" }, one.label),
     make("span", { className: "quiet" }, `${Math.round(100 * one.share)} %`), make("progress", { max: 1, value: one.share }))));
 }
 
 async function search() {
-  const found = await call("POST", "api/search", { sentence: $("sentence").value });
+  const sentence = $("sentence").value;
+  if (!sentence.trim()) { say("Describe the pictures that you look for.", true); $("sentence").focus(); return; }
+  const last = searching();
+  const found = await call("POST", "api/search", { sentence });
+  if (!last()) return;
   $("hits").replaceChildren(...found.hits.map((hit) => {
     const tile = make("button", { type: "button", className: "tile" },
       make("img", { src: hit.url, alt: "a similar picture", loading: "lazy" }), make("small", {}, hit.score.toFixed(2)));
@@ -49,7 +67,7 @@ async function search() {
 export function start() {
   $("classify-file").addEventListener("change", () => attempt(async () => {
     const [file] = $("classify-file").files;
-    if (file) { const url = await asDataUrl(file); choose(url, url); }
+    if (file) await openFile(file);
   }));
   $("classify-go").addEventListener("click", () => attempt(classify));
   $("search-form").addEventListener("submit", (event) => { event.preventDefault(); attempt(search); });

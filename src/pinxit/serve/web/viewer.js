@@ -1,10 +1,11 @@
 // One picture, large, with its settings and actions. Only the "Use" buttons change the form.
 
-import { $, attempt, call, make, say } from "./net.js";
+import { $, attempt, call, make, redraw, say } from "./net.js";
 import * as blend from "./blend.js";
 import { canAny, change, known, paint, painters, setSettings } from "./form.js";
 import { counterpart, pictures, take, title } from "./jobs.js";
 import { editPicture } from "./edit.js";
+import { show as showTab } from "./tabs.js";
 import { classifyPicture } from "./tools.js";
 
 let now = null; // {job, picture}, or {facts, url} of a dropped file
@@ -15,19 +16,16 @@ function forget() {
   if (now?.url) URL.revokeObjectURL(now.url);
 }
 
-export function open(job, picture) {
+function look(at) {
   forget();
-  now = { job, picture };
+  now = at;
+  $("viewer-said").textContent = "";
   show();
   if (!$("viewer").open) $("viewer").showModal();
 }
 
-export function openFacts(facts, url) {
-  forget();
-  now = { facts, url };
-  show();
-  if (!$("viewer").open) $("viewer").showModal();
-}
+export const open = (job, picture) => look({ job, picture });
+export const openFacts = (facts, url) => look({ facts, url });
 
 export function refresh(job) {
   if (now?.job?.id === job.id && $("viewer").open) {
@@ -47,8 +45,8 @@ function move(step) {
   if (other) open(other.job, other.picture);
 }
 
-const action = (text, does) => {
-  const found = make("button", { type: "button" }, text);
+const action = (text, does, name = text) => {
+  const found = make("button", { type: "button", dataset: { does: name } }, text);
   found.addEventListener("click", () => attempt(does));
   return found;
 };
@@ -64,15 +62,17 @@ function useSeed(seed) {
   return true;
 }
 
-function useAll(facts, settings) {
+function useAll(facts, settings, side) {
   const recipe = known(facts.recipe);
   change({ prompt: facts.prompt ?? "", candidates: Math.min(64, facts.candidates ?? 16), keep: Math.min(64, facts.keep ?? 16),
-    ...(recipe ? { recipe: recipe.id, compare: false } : {}) });
+    size: side >= 16 && side <= 1024 ? `${side}x${side}` : "auto", ...(recipe ? { recipe: recipe.id, compare: false } : {}) });
   if (recipe) {
     const own = Object.entries(settings).filter(([name, value]) => name in recipe.settings && String(value) !== String(recipe.settings[name]));
     setSettings(recipe.id, Object.fromEntries(own.map(([name, value]) => [name, String(value)])));
   }
-  if (useSeed(facts.seed)) say("Prompt, seed and settings are in the form.");
+  if (!useSeed(facts.seed)) return;
+  if (recipe) say("Prompt, seed and settings are in the form.");
+  else say(`Prompt and seed are in the form; its painter${facts.recipe ? `, ${facts.recipe},` : ""} does not paint here.`, true);
 }
 
 async function star() {
@@ -84,7 +84,7 @@ async function vary() {
   const { job, picture } = now;
   const recipe = canAny("vary", job.recipe) ? job.recipe : painters("vary")[0].id;
   const jobs = await paint({ kind: "vary", image: picture.id, prompt: job.prompt, recipes: [recipe] });
-  if (jobs) { $("viewer").close(); jobs.forEach(take); }
+  if (jobs) { $("viewer").close(); jobs.forEach(take); showTab("paint"); window.scrollTo(0, 0); }
 }
 
 function blendIt() {
@@ -105,19 +105,19 @@ function show() {
   const found = [
     action("Use prompt", () => { change({ prompt: all.prompt ?? "" }); say("The prompt is in the form."); }),
     action("Use seed", () => { if (useSeed(all.seed)) say("The seed is in the form."); }),
-    action("Use all", () => useAll(all, job ? job.settings : facts)),
+    action("Use all", () => useAll(all, job ? job.settings : facts, job ? job.size : $("big").naturalWidth)),
   ];
   if (job) {
-    found.push(action(picture.starred ? "★ Starred" : "☆ Star", star));
+    found.push(action(picture.starred ? "★ Starred" : "☆ Star", star, "star"));
     if (canAny("edit")) found.push(action("Edit", () => { $("viewer").close(); editPicture(picture, job); }));
     if (canAny("vary")) found.push(action("Variations", vary));
     if (canAny("blend")) found.push(action("Blend with …", blendIt));
-    found.push(action("Classify", () => { $("viewer").close(); classifyPicture(picture); }));
-    found.push(action(beside ? "Show alone" : job.group ? "Compare painters" : "Compare with next", () => { beside = !beside; show(); }));
-    const name = `${(job.prompt || "picture").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-${picture.seed}-${picture.candidate}.png`;
+    if (canAny("embed")) found.push(action("Classify", () => { $("viewer").close(); classifyPicture(picture); }));
+    found.push(action(beside ? "Show alone" : job.group ? "Compare painters" : "Compare with next", () => { beside = !beside; show(); }, "compare"));
+    const name = `${[...(job.prompt || "picture").replace(/[^\p{L}\p{M}\p{N}]+/gu, "-")].slice(0, 40).join("")}-${picture.seed}-${picture.candidate}.png`;
     found.push(make("a", { className: "button", href: picture.url, download: name }, "Download"));
   }
-  $("actions").replaceChildren(...found);
+  redraw($("actions"), ...found);
   for (const key of document.querySelectorAll(".keys [data-key]")) key.hidden = !canAny(key.dataset.key);
   const other = beside && job ? counterpart(job, picture) ?? neighbour(1) : null;
   $("second").hidden = !other;
@@ -131,7 +131,11 @@ function show() {
 
 export function start() {
   $("close").addEventListener("click", () => $("viewer").close());
-  $("viewer").addEventListener("close", () => { if (now?.url) { forget(); now = null; $("big").removeAttribute("src"); } });
+  $("viewer").addEventListener("close", () => {
+    // The tile it was opened from may have been redrawn, and is not that of the picture shown last.
+    if (document.activeElement.matches("body, .tile, #viewer *")) document.querySelector("#jobs .tile.shown")?.focus();
+    if (now?.url) { forget(); now = null; $("big").removeAttribute("src"); }
+  });
   $("previous").addEventListener("click", () => move(-1));
   $("next").addEventListener("click", () => move(1));
   $("viewer").addEventListener("click", (event) => { if (event.target === $("viewer")) $("viewer").close(); });
@@ -150,6 +154,6 @@ export function start() {
       v: () => { if (canAny("vary")) attempt(vary); },
     });
     const does = keys[event.key];
-    if (does && !event.ctrlKey && !event.metaKey) { event.preventDefault(); does(); }
+    if (does && !event.ctrlKey && !event.metaKey && !event.altKey && !(event.repeat && event.key.length === 1)) { event.preventDefault(); does(); }
   });
 }
