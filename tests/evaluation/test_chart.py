@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pinxit.errors import UsageError
 from pinxit.evaluation.chart import COLOURS, FOOT, LEFT, TEXT, TOP, WIDE, Line, Panel, _legend_rows, _style, chart
 from pinxit.evaluation.chart_axes import Scale, around, overlap, roomiest, round_ticks, spaced, span
 from pinxit.evaluation.chart_canvas import Canvas, text_width
+from tests.golden import golden
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -110,6 +113,77 @@ def test_markers_are_as_large_as_asked() -> None:
 
 def test_styles_of_many_lines_differ() -> None:
     assert len({_style(number) for number in range(28)}) == 28
+
+
+class Pen:
+    """A canvas that notes what is drawn on it, in whole tenths of a pixel."""
+
+    def __init__(self, wide: int, high: int) -> None:
+        self.strokes: list[list[Any]] = [["canvas", wide, high]]
+
+    def __getattr__(self, kind: str) -> Callable[..., None]:
+        return lambda *about, **named: self.strokes.append([kind, *map(tenths, (*about, *named.values()))])
+
+    def picture(self) -> list[list[Any]]:
+        return self.strokes
+
+
+def tenths(value: Any) -> Any:
+    return (
+        [tenths(one) for one in value]
+        if isinstance(value, list | tuple)
+        else (round(10 * value) if isinstance(value, float) else value)
+    )
+
+
+def test_every_stroke_of_a_chart_is_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Titles, legend, grid, ticks, a level, lines with markers, and labels that avoid each other."""
+    monkeypatch.setattr("pinxit.evaluation.chart.Canvas", Pen)
+    monkeypatch.setattr("pinxit.evaluation.chart.text_width", lambda text, size: size * len(text) / 2)
+    names = ["a line", "another", "x" * 60]
+    lines = [
+        Line(name, [(0.1, 2.0 + n), (0.2, 3.0), (0.21, 3.1 + n)], ["p", "q", "long"]) for n, name in enumerate(names)
+    ]
+    ticks = [(0.1, "1"), (0.15, "much too long for its place"), (0.2, "2")]
+    panels = [panel(*lines), panel(*lines, ticks=ticks, least=0.0, level=(2.5, "here"))]
+    found: Any = chart("t", panels)
+    assert golden(Path(__file__).with_name("chart.json"), lambda: found) == found
+
+
+def test_dashes_are_as_long_as_their_gaps() -> None:
+    canvas = Canvas(40, 11)
+    canvas.dashes((0.0, 5.0), (27.0, 5.0), COLOURS[0], dash=6.0)
+    row = np.array(canvas.image)[16]
+    inked = [bool((pixel == COLOURS[0]).all()) for pixel in row[::3]]
+    starts = [k for k in range(1, 40) if inked[k] and not inked[k - 1]]
+    assert starts == [12, 24] and inked[0] and inked[5] and not inked[9] and inked[26] and not inked[29]
+
+
+def test_text_ends_where_it_should_and_its_halo_lies_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[float, float, str, int, object]] = []
+    monkeypatch.setattr(
+        "pinxit.evaluation.chart_canvas.write",
+        lambda draw, place, text, size, ink: written.append((*place, text, size, ink)),
+    )
+    monkeypatch.setattr("pinxit.evaluation.chart_canvas.width", lambda text, size: size * len(text))
+    canvas = Canvas(9, 9)
+    for align, left in (("left", 30.0), ("middle", 30.0 - 20 * 1.5), ("right", 30.0 - 20 * 3)):
+        canvas.text((30.0, 7.0), "abc", 20, (1, 2, 3), align)  # type: ignore[arg-type]
+        assert written.pop() == (3 * left, 21.0, "abc", 60, (1, 2, 3))
+    canvas.text((30.0, 7.0), "a", 10, (1, 2, 3), halo=(9, 9, 9))
+    *halo, (x, y, *_) = written
+    assert (x, y) == (90.0, 21.0) and len(halo) == 12 and {one[4] for one in halo} == {(9, 9, 9)}
+    around_it = [((px - x) / 3, (py - y) / 3) for px, py, *_ in halo]
+    assert [a * a + b * b for a, b in around_it] == pytest.approx([4.0] * 12)
+    assert around_it[3] == pytest.approx((0, 2)) and len({(round(a, 6), round(b, 6)) for a, b in around_it}) == 12
+
+
+def test_upright_text_is_centred() -> None:
+    canvas = Canvas(61, 121)
+    canvas.upright((30.0, 60.0), "HHHH", 18, (0, 0, 0))
+    rows, columns = np.nonzero((canvas.picture() < 128).all(2))
+    assert abs((rows.min() + rows.max()) / 2 - 60) <= 1.5 and abs((columns.min() + columns.max()) / 2 - 30) <= 2.5
+    assert rows.max() - rows.min() > 2 * (columns.max() - columns.min()), "it reads upwards"
 
 
 def test_nothing_to_draw_is_refused() -> None:
