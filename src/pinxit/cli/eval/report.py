@@ -55,11 +55,14 @@ def write_sheet(path: Path, done: ExamProgress) -> None:
     write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
 
 
-def write_report(out: Path, exam: Any, device: str, content: dict[str, Any]) -> None:
-    """Write a JSON report with the origin of its figures, and remove the file of unfinished work beside it."""
+def write_report(out: Path, exam: Any, device: str, content: dict[str, Any], painted: bool = True) -> None:
+    """Write a JSON report with the origin of its figures, and remove the file of unfinished work beside it.
+
+    `painted` False: a judge alone was measured, and that file, if there is one, is of a painter's exam, and stays.
+    """
     from pinxit.evaluation.partial import part_of
     from pinxit.files import write_json
 
     write_json(out, origin(exam, device) | content)
-    if part := part_of(out):
+    if painted and (part := part_of(out)):
         part.unlink(missing_ok=True)
