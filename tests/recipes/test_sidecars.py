@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.imagen.presets import preset
 from pinxit.recipes.sidecars import AT_ONCE, ClipRowEncoder, DvaeRowEncoder, row_encoder
-from tests.recipes.painters import random_painter
+from tests.recipes.painters import random_painter, save_random_checkpoint
 
 PICTURES, BROKEN = 2 * AT_ONCE + 9, (0, 5, AT_ONCE, 2 * AT_ONCE + 8)
 
@@ -61,6 +62,18 @@ def test_a_dvae_codes_the_pictures_of_a_shard_as_if_all_at_once(monkeypatch: Any
     assert found["sound"].tolist() == [row not in BROKEN for row in range(PICTURES)]
     empty = encoder.of(iter(()), [])
     assert empty["codes"].shape == (0, model.grid, model.grid) and empty["sound"].dtype == torch.bool
+
+
+def test_a_dvae_of_a_checkpoint_is_frozen_and_the_one_that_was_saved(tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path)
+    encoder = row_encoder("dvae", str(tmp_path), "cpu")
+    assert isinstance(encoder, DvaeRowEncoder) and not any(one.requires_grad for one in encoder.model.parameters())
+    assert encoder.about["grid"] == encoder.model.grid and encoder.size == encoder.model.config.size
+
+
+def test_nothing_is_encoded_as_no_rows() -> None:
+    encoder = clip()
+    assert encoder.texts([]).shape == encoder.pictures([]).shape == (0, encoder.width)
 
 
 def test_a_shard_is_never_in_memory_as_a_whole(monkeypatch: Any) -> None:
@@ -111,7 +124,7 @@ def test_the_options_in_the_docs_are_those_of_the_preset() -> None:
     assert (text.length, text.spell) == (56, True)
 
 
-@pytest.mark.parametrize("option", [{"length": 8}, {"padded": True}, {"spell": True}])
+@pytest.mark.parametrize("option", [{"length": 8}, {"padded": True}, {"spell": True}, {"script": "all"}])
 def test_options_of_text_encoders_are_refused_for_others(option: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--length, --padded and --spell are of text encoders: --with text"):
+    with pytest.raises(UsageError, match="--length, --padded, --spell and --script are of text encoders: --with text"):
         row_encoder("clip", "tiny", "cpu", **option)

@@ -103,8 +103,8 @@ def row_encoder(
     does), `spell` (`text.spell` of the run) and `script` (which captions to encode, `data.script` of the run). Raises
     UsageError for options of another kind of model, UsageError or CheckpointError where `model` is not of this kind.
     """
-    if by != "text" and (length is not None or padded or spell):
-        raise UsageError("--length, --padded and --spell are of text encoders: --with text.")
+    if by != "text" and (length is not None or padded or spell or script != "latin"):
+        raise UsageError("--length, --padded, --spell and --script are of text encoders: --with text.")
     on = pick_device(device)
     if by != "dvae" and (Path(model) / DECODER / "config.json").is_file():
         if length is not None or padded or spell:
