@@ -129,5 +129,5 @@ def _write(
     labels = [f"{item.score:.3f}  candidate {item.candidate}" for item in rows]
     whole = sheet([item.picture for item in rows], labels, len(painted[0][1]), names=[one.recipe for one, _ in painted])
     write_png(folder / "sheet.png", whole, {"prompt": text} | dict(facts))
-    remove_but([Path(one["path"]) for one in written], folder, PICTURE)
+    remove_but([Path(str(one["path"])) for one in written], folder, PICTURE)
     return written
