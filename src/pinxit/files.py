@@ -80,7 +80,13 @@ def check_writable(folder: Path) -> None:
 
 
 def check_file(*paths: Path | None) -> None:
-    """Raise PinxitError for a path that no file can be written to: called before the work whose results go there."""
+    """Raise PinxitError for a path that no file can be written to, and for one that two are to be written to.
+
+    Called before the work whose results go there.
+    """
+    places = [os.path.realpath(path) for path in paths if path is not None]
+    if twice := next((place for place in places if places.count(place) > 1), None):
+        raise UsageError(f"{twice} cannot hold two results: name a file for each.")
     for path in paths:
         if path is not None and path.is_dir():
             raise PinxitError(f"cannot write {path}: it is a folder; name a file in it.")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
+from pinxit.cli.compare import _write
 from pinxit.data.decode import read_picture
 from pinxit.pictures import read_metadata
+from pinxit.types import Ranked
 from tests.cli.helpers import Cli
 
 pytest.importorskip("transformers")
@@ -48,6 +53,17 @@ def test_all_systems_are_ranked_by_one_clip(cli: Cli, here: dict[str, str], tmp_
             assert (one["candidate"], one["score"]) == (other["candidate"], other["score"])
             assert (read_picture(Path(one["path"])) == read_picture(Path(other["path"]))).all()
             assert read_metadata(Path(one["path"]))["recipe"] == recipe
+
+
+def test_pictures_of_an_older_comparison_go_and_nothing_else(tmp_path: Path) -> None:
+    others = ("notes.txt", "99-seed0-candidate0.png", "my-99-dalle-seed0-candidate0.png")
+    for name in (*others, "09-dalle-seed0-candidate7.png", "100-imagen-seed12-candidate34.png"):
+        (tmp_path / name).touch()
+    ranked = [Ranked(np.zeros((8, 8, 3), np.uint8), 0, candidate, 0.5) for candidate in (1, 0)]
+    one: Any = SimpleNamespace(recipe="dalle", facts={})
+    written = [Path(told["path"]).name for told in _write(tmp_path, "a cat", [(one, ranked)], {})]
+    assert written == ["01-dalle-seed0-candidate1.png", "02-dalle-seed0-candidate0.png"]
+    assert {path.name for path in tmp_path.iterdir()} == {*written, "sheet.png", *others}
 
 
 def test_all_are_enlarged_alike(cli: Cli, here: dict[str, str], tmp_path: Path) -> None:

@@ -60,6 +60,13 @@ EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", 
         (("eval", "famous", "--out", "empty"), "cannot write empty: it is a folder"),
         (("eval", "sweep", "--vary", "guidance=1,2", "--plot", "empty"), "cannot write empty: it is a folder"),
         (("eval", "sweep", "--vary", "guidance", "--checkpoint", "p"), "--vary guidance: write NAME=V1,V2,...\n"),
+        ((*EXAM, "--out", "r.json", "--sheet", "./r.json"), "r.json cannot hold two results: name a file for each."),
+        (("eval", "sweep", "--vary", "top_k=1", "--plot", "x", "--sheet", "x"), "x cannot hold two results"),
+        (("data", "build", "sq", "--out", "sh", "--seed", "3"), "--seed changes nothing for your own data, which are"),
+        (
+            ("train", "clip", "--stages", "checkpoint", "--out", "o", "--activation", "gelu"),
+            "--activation is of the weights that training star",
+        ),
         (("search", "find", "ix", "a cat", "--out", "empty"), "cannot write empty: it is a folder"),
     ],
 )

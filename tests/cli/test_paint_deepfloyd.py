@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pinxit.data.decode import read_picture
+from pinxit.errors import UsageError
 from pinxit.pictures import read_metadata
 from tests.cli.helpers import Cli
 
@@ -44,6 +45,28 @@ def test_without_one_all_that_is_drawn_is_kept(cli: Cli, folders: Folders, tmp_p
     refused = cli("paint", PROMPT, *where, *QUICK)
     assert refused.code == 2 and len(refused.err.splitlines()) == 1
     assert "holds no CLIP to choose 4 of 16 candidates: name one with --ranker, or draw only 4" in refused.err
+
+
+def test_no_exam_takes_the_first_that_was_drawn_for_the_best(cli: Cli, folders: Folders) -> None:
+    refused = cli("eval", "world", "--checkpoint", folders.base, "--candidates", 2, "--prompts", 1)
+    assert refused.code == 2 and len(refused.err.splitlines()) == 1
+    assert "holds no CLIP to rank its candidates: measure it with --candidates 1." in refused.err
+
+
+def test_a_sweep_measures_alignment_by_the_shipped_clip_where_there_is_no_other(
+    cli: Cli, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once every cosine was 0."""
+    asked: list[str | None] = []
+
+    def opened(checkpoint: str, *, device: str, ranker: str | None = None) -> None:
+        asked.append(ranker)
+        raise UsageError("far enough")
+
+    monkeypatch.setattr("pinxit.api.load", opened)
+    for checkpoint in (folders.base, "unclip-tiny"):
+        cli("eval", "sweep", "--checkpoint", checkpoint, "--vary", "guidance=1")
+    assert asked == ["tiny", None]
 
 
 def test_stage_2_enlarges_with_stage_1s_reader(cli: Cli, folders: Folders, tmp_path: object) -> None:

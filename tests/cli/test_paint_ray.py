@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from pinxit import cluster
+from pinxit.cli.paint_output import read_results, write_results
 from pinxit.cli.paint_ray import Painting
 from pinxit.cli.painter_choice import PainterChoice
+from pinxit.types import Ranked
 from tests.cli.helpers import Cli
 from tests.processes import below
 from tests.recipes.painters import CAPTIONS, save_random_checkpoint
@@ -73,7 +75,17 @@ def test_what_is_painted_needs_no_cluster(painter: Path, tmp_path: Path, cli: Cl
     monkeypatch.setattr(cluster, "joined", None)
     again = cli(*arguments(painter, tmp_path / "out", "--engine", "ray"))
     assert (again.code, again.out) == (0, local.out), "told once more, as without Ray"
+    words = [word for word in arguments(painter, tmp_path / "out", "--engine", "ray") if word != "--json"]
+    folders = [Path(json.loads(line)["pictures"][0]["path"]).parent for line in local.out.splitlines()]
+    assert cli(*words).out.splitlines() == [str(folder / "sheet.png") for folder in folders]
     assert len(local.out.splitlines()) == len(PROMPTS) + 1
+
+
+def test_what_was_painted_before_is_told_best_first_however_many_were_kept(tmp_path: Path) -> None:
+    ranked = [Ranked(np.zeros((4, 4, 3), np.uint8), 0, k, -float(k)) for k in range(102)]
+    write_results(tmp_path, "a cat", ranked, {})
+    told = read_results(tmp_path, "a cat")["pictures"]
+    assert [one["candidate"] for one in told] == list(range(102))
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

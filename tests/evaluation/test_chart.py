@@ -153,6 +153,42 @@ def test_points_that_are_not_finite_are_left_out_with_their_labels() -> None:
     assert not len(coloured(chart("t", [panel(Line("a", [(0, nan), (1, nan)]))]), 0)), "axes alone"
 
 
+def test_dashes_are_as_long_as_their_gaps() -> None:
+    canvas = Canvas(40, 11)
+    canvas.dashes((0.0, 5.0), (27.0, 5.0), COLOURS[0], dash=6.0)
+    row = np.array(canvas.image)[16]
+    inked = [bool((pixel == COLOURS[0]).all()) for pixel in row[::3]]
+    starts = [k for k in range(1, 40) if inked[k] and not inked[k - 1]]
+    assert starts == [12, 24] and inked[0] and inked[5] and not inked[9] and inked[26] and not inked[29]
+
+
+def test_text_ends_where_it_should_and_its_halo_lies_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[float, float, str, int, object]] = []
+    monkeypatch.setattr(
+        "pinxit.evaluation.chart_canvas.write",
+        lambda draw, place, text, size, ink: written.append((*place, text, size, ink)),
+    )
+    monkeypatch.setattr("pinxit.evaluation.chart_canvas.width", lambda text, size: size * len(text))
+    canvas = Canvas(9, 9)
+    for align, left in (("left", 30.0), ("middle", 30.0 - 20 * 1.5), ("right", 30.0 - 20 * 3)):
+        canvas.text((30.0, 7.0), "abc", 20, (1, 2, 3), align)  # type: ignore[arg-type]
+        assert written.pop() == (3 * left, 21.0, "abc", 60, (1, 2, 3))
+    canvas.text((30.0, 7.0), "a", 10, (1, 2, 3), halo=(9, 9, 9))
+    *halo, (x, y, *_) = written
+    assert (x, y) == (90.0, 21.0) and len(halo) == 12 and {one[4] for one in halo} == {(9, 9, 9)}
+    around_it = [((px - x) / 3, (py - y) / 3) for px, py, *_ in halo]
+    assert [a * a + b * b for a, b in around_it] == pytest.approx([4.0] * 12)
+    assert around_it[3] == pytest.approx((0, 2)) and len({(round(a, 6), round(b, 6)) for a, b in around_it}) == 12
+
+
+def test_upright_text_is_centred() -> None:
+    canvas = Canvas(61, 121)
+    canvas.upright((30.0, 60.0), "HHHH", 18, (0, 0, 0))
+    rows, columns = np.nonzero((canvas.picture() < 128).all(2))
+    assert abs((rows.min() + rows.max()) / 2 - 60) <= 1.5 and abs((columns.min() + columns.max()) / 2 - 30) <= 2.5
+    assert rows.max() - rows.min() > 2 * (columns.max() - columns.min()), "it reads upwards"
+
+
 def test_nothing_to_draw_is_refused() -> None:
     for panels in ([], [panel(Line("a", []))]):
         with pytest.raises(UsageError, match="at least one point"):

@@ -90,6 +90,20 @@ def test_the_judge_alone(judge: str) -> None:
     assert "judge: true accepted" in text and "best of" not in text
 
 
+def test_the_judge_alone_leaves_a_painters_half_exam_as_it_is(judge: str, tmp_path: Path) -> None:
+    out, part = tmp_path / "report.json", tmp_path / "report.json.part"
+    part.write_text("hours of work", encoding="utf-8")
+    run("--judge-only", "--prompts", "6", "--judge", judge, "--out", str(out))
+    assert part.read_text(encoding="utf-8") == "hours of work"
+    assert "candidates" not in json.loads(out.read_text(encoding="utf-8")), "nothing was painted"
+
+
+@pytest.mark.parametrize("words", [("--sheet", "s.png"), ("--set", "guidance=2")])
+def test_the_judge_alone_takes_no_options_of_painting(judge: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="--judge-only paints nothing: leave out --sheet and --set"):
+        CliRunner().invoke(app, ["world", "--judge-only", "--judge", judge, *words], catch_exceptions=False)
+
+
 def test_bad_requests_are_one_sentence(judge: str, tmp_path: Path) -> None:
     def refuse(kind: type[PinxitError], match: str, *arguments: str) -> None:
         with pytest.raises(kind, match=match):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import (
@@ -30,6 +31,7 @@ from pinxit.evaluation.questions import (
     true_picture,
     wrong_picture,
 )
+from pinxit.functional import corruption
 from pinxit.functional.boxes import Detections
 from pinxit.types import Prompt, Ranked
 from pinxit.world.expectations import satisfied
@@ -212,6 +214,30 @@ def test_the_judges_own_lines_show_pictures_whole_and_worn() -> None:
     for clean, damaged in ((whole, corrupted), (wrong, wrong_corrupted)):
         apart = np.abs(clean.astype(float) - damaged).mean((1, 2, 3))
         assert clean.shape == damaged.shape and (apart > 0.1).all() and (apart < 30).all()
+
+
+def test_the_judge_is_shown_a_batch_at_a_time_each_worn_by_draws_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    worn: list[tuple[str, list[float], int, int]] = []
+    shown: list[int] = []
+
+    def watch(name: str, wear: Any) -> None:
+        def wears(x: torch.Tensor, strength: torch.Tensor, draws: Any, cells: int) -> Any:
+            worn.append((name, [round(one, 6) for one in strength.tolist()], cells, draws.generator.initial_seed()))
+            return wear(x, strength, draws, cells)
+
+        monkeypatch.setattr(corruption, name, wears)
+
+    def detect(pictures: Sequence[Picture]) -> list[Detections]:
+        shown.append(len(pictures))
+        return [Detections(())] * len(pictures)
+
+    watch("patched", corruption.patched)
+    watch("strewn", corruption.strewn)
+    dict(judge_scores(ASKED[:5], EXAM, detect, Rules(), batch=3))
+    assert shown == [3, 2] * 4
+    parts = [(3, 0), (2, 3)] * 2  # how many, and from which on
+    wear = (("patched", 1.0), ("strewn", 0.01))
+    assert worn == [(name, [by] * count, 12, first) for count, first in parts for name, by in wear]
 
 
 def test_painters_seeds_follow_the_exams() -> None:

@@ -56,16 +56,13 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
         run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
 
 
-def test_pictures_that_were_not_kept_are_missing_after_a_pause_too(tmp_path: Path) -> None:
-    """Begun with fewer pictures and resumed with more: no more are kept, for they would get another's prompt."""
+@pytest.mark.parametrize("shown", [0, 2])
+def test_a_sheet_of_an_exam_partly_painted_without_is_refused_before_anything_is_painted(
+    tmp_path: Path, shown: int
+) -> None:
+    """As is one that would lack pictures because --sheet was left out of a resumed exam."""
     part = tmp_path / "report.json.part"
-    run_exam(ASKED[:CHUNK], EXACT, 1, LOOK, Rules(), shown=2, part=part, identity={"painter": "x"})
-    resumed = run_exam(ASKED, EXACT, 1, LOOK, Rules(), shown=CHUNK + 2, part=part, identity={"painter": "x"})
-    assert len(resumed.answers) == len(ASKED) and len(resumed.pictures) == 2
-
-
-def test_a_sheet_of_an_exam_begun_without_is_refused_before_anything_is_painted(tmp_path: Path) -> None:
-    part = tmp_path / "report.json.part"
+    run_exam(ASKED[:2], EXACT, 1, LOOK, Rules(), shown=shown, part=part, identity={"painter": "x"})
     run_exam(ASKED[:CHUNK], EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
     before, painted = part.read_bytes(), list[int]()
 
@@ -73,8 +70,8 @@ def test_a_sheet_of_an_exam_begun_without_is_refused_before_anything_is_painted(
         painted.extend(seeds)
         return EXACT(prompts, seeds, candidates)
 
-    with pytest.raises(UsageError, match=r"report\.json\.part was begun without --sheet: leave it out"):
-        run_exam(ASKED, paint, 1, LOOK, Rules(), shown=1, part=part, identity={"painter": "x"})
+    with pytest.raises(UsageError, match=r"report\.json\.part was painted without --sheet: leave it out"):
+        run_exam(ASKED, paint, 1, LOOK, Rules(), shown=shown + 1, part=part, identity={"painter": "x"})
     assert not painted and part.read_bytes() == before
     rest = run_exam(ASKED, paint, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
     assert len(rest.answers) == len(ASKED) and len(painted) == len(ASKED) - CHUNK

@@ -539,3 +539,11 @@ def test_a_graph_under_a_name_stands_beside_its_like() -> None:
     both = one.under("x").with_more(one.under("y"))
     assert both.routes == {"x/paint": ("x/a", "x/b"), "y/paint": ("y/a", "y/b")}
     assert (both["y/a"].shown, both["y/b"].shown) == ("y/b", "")
+
+
+def test_a_function_has_come_nowhere_until_it_has_returned() -> None:
+    worker = Each(lambda items: [None] * len(items))
+    state = worker.begin(WorkItem(Job([]), ("it",), 0, (), None))
+    assert worker.progress(state) == 0.0 and not worker.done(state)
+    worker.step([state])
+    assert worker.done(state) and worker.progress(state) == 0.0

@@ -15,7 +15,7 @@ from pinxit.cli import app
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
-from pinxit.recipes.clip import zero_shot
+from pinxit.recipes.clip import engine, zero_shot
 from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.clip.templates import imagenet80, templates
@@ -191,3 +191,15 @@ def test_labels_are_read_together_and_alone_alike(weights: Path, monkeypatch: py
 def test_a_batch_is_of_32_rows() -> None:
     """On which the last bits of every vector hang, and so whether an index is the same everywhere."""
     assert ClipEncoder.open("tiny", "cpu").batch == 32
+
+
+@pytest.mark.parametrize(
+    ("installed", "device", "picked"),
+    [(True, "cpu", "openvino"), (True, "cuda", "torch"), (False, "cpu", "torch"), (False, "cuda", "torch")],
+)
+def test_the_fastest_engine_is_picked_where_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, device: str, picked: str
+) -> None:
+    monkeypatch.setattr(engine, "find_spec", lambda name: object() if installed else None)
+    assert engine.pick_engine("auto", torch.device(device)) == picked
+    assert engine.pick_engine("torch", torch.device(device)) == "torch"

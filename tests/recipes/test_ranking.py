@@ -13,8 +13,17 @@ import torch
 from torch import Tensor
 
 from pinxit.api import load
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.ranking import Ranker
 from tests.recipes.painters import random_painter, save_random_checkpoint
+
+
+def test_logits_are_scaled_by_the_clip_that_ranks_if_there_is_any() -> None:
+    painter = random_painter()
+    encoder = ClipEncoder(painter.clip, lambda texts, cut: np.ones((len(texts), 16), np.int64), "tiny", "cpu")
+    assert AnyRanker(encoder).scale == Ranker(painter.clip, painter.tokenizer, torch.device("cpu")).scale > 1
+    assert AnyRanker(None).scale == 1.0
 
 
 @pytest.mark.parametrize("side", [16, 32, 48])

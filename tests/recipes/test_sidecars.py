@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.imagen.presets import preset
 from pinxit.recipes.sidecars import AT_ONCE, ClipRowEncoder, DvaeRowEncoder, row_encoder
-from tests.recipes.painters import random_painter
+from tests.recipes.painters import random_painter, save_random_checkpoint
 
 PICTURES, BROKEN = 2 * AT_ONCE + 9, (0, 5, AT_ONCE, 2 * AT_ONCE + 8)
 
@@ -85,6 +86,18 @@ def test_a_clips_batches_are_full(batch: int, shown: list[int]) -> None:
     sight, one = Sight(batch), np.zeros((8, 8, 3), np.uint8)
     ClipRowEncoder(sight).of([one] * 300, [("a",)] * 300)
     assert sight.shown == shown
+
+
+def test_a_dvae_of_a_checkpoint_is_frozen_and_the_one_that_was_saved(tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path)
+    encoder = row_encoder("dvae", str(tmp_path), "cpu")
+    assert isinstance(encoder, DvaeRowEncoder) and not any(one.requires_grad for one in encoder.model.parameters())
+    assert encoder.about["grid"] == encoder.model.grid and encoder.size == encoder.model.config.size
+
+
+def test_nothing_is_encoded_as_no_rows() -> None:
+    encoder = clip()
+    assert encoder.texts([]).shape == encoder.pictures([]).shape == (0, encoder.width)
 
 
 def test_a_shard_is_never_in_memory_as_a_whole(monkeypatch: Any) -> None:

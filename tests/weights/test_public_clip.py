@@ -105,6 +105,16 @@ def test_openai_archives_open_without_running_their_code(tmp_path: Path, config:
     same(opened, half)
 
 
+def test_norms_whose_counters_a_file_lacks_have_counted_nothing(tmp_path: Path) -> None:
+    state = openai_state(ours(RESNET))
+    kept = {name: one for name, one in state.items() if not name.endswith("num_batches_tracked")}
+    assert len(kept) < len(state)
+    save_file({name: one.contiguous() for name, one in kept.items()}, tmp_path / "m.safetensors")
+    opened = load_public_clip(tmp_path / "m.safetensors", "quickgelu").state_dict()
+    counters = [one for name, one in opened.items() if name.endswith("num_batches_tracked")]
+    assert counters and all(one.dtype == torch.int64 and one.item() == 0 for one in counters)
+
+
 def reference(folder: Path, activation: str = "quick_gelu") -> Any:
     """A tiny random CLIPModel of transformers, saved in `folder`."""
     transformers = pytest.importorskip("transformers")

@@ -115,6 +115,7 @@ def _write(
     folder: Path, text: str, painted: Sequence[tuple[System, list[Ranked]]], facts: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Write every picture, numbered best first over all systems, and the sheet, with the best system on top."""
+    from pinxit.cli.paint_output import remove_but
     from pinxit.data.sheet import sheet
     from pinxit.pictures import write_png
 
@@ -129,7 +130,5 @@ def _write(
     labels = [f"{item.score:.3f}  candidate {item.candidate}" for item in rows]
     whole = sheet([item.picture for item in rows], labels, len(painted[0][1]), names=[one.recipe for one, _ in painted])
     write_png(folder / "sheet.png", whole, {"prompt": text} | dict(facts))
-    for path in set(folder.iterdir()) - {Path(str(one["path"])) for one in written}:
-        if PICTURE.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    remove_but([Path(str(one["path"])) for one in written], folder, PICTURE)
     return written

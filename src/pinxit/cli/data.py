@@ -97,7 +97,7 @@ def build(
     split: Split = "train",
     language: Language = None,
     names: Names = None,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="World only: other seeds give other scenes.")] = 0,
     workers: Workers = None,
 ) -> None:
     """Write SOURCE as tar shards that any webdataset reader understands (key.png, key.txt, key.json).
@@ -110,6 +110,8 @@ def build(
     form = next((known for known in FORMS if known == format), None)
     if form is None:
         raise UsageError(f"--format is png or webp, not {format}.")
+    if seed and not _is_world(source):
+        raise UsageError("--seed changes nothing for your own data, which are written in their order: leave it out.")
     dataset = _open(source, size, split, {"language": language, "names": names}, seed)
     if count is None and _is_world(source):
         count = WORLD_COUNT

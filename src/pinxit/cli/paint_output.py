@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +83,8 @@ def read_results(folder: Path, prompt: str) -> dict[str, Any]:
     """The JSON object of a complete folder, from its pictures' metadata."""
     from pinxit.pictures import read_metadata
 
-    pictures = []
-    for path in sorted(path for path in folder.iterdir() if PICTURE.fullmatch(path.name)):
+    pictures, found = [], (path for path in folder.iterdir() if PICTURE.fullmatch(path.name))
+    for path in sorted(found, key=lambda path: int(path.name.partition("-")[0])):  # by name 100 comes before 11
         about = read_metadata(path)
         pictures.append({"path": str(path)} | {name: about[name] for name in ("seed", "candidate", "score")})
     return {"prompt": prompt, "pictures": pictures}
@@ -105,15 +105,15 @@ def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings:
     labels = [f"{item.score:.3f}  seed {item.seed}, candidate {item.candidate}" for item in ranked]
     whole = sheet([item.picture for item in ranked], labels, columns=min(4, len(ranked)))
     write_png(folder / SHEET, whole, {"prompt": prompt} | settings)
-    _remove_pictures_but(paths, folder)
+    remove_but(paths, folder, PICTURE)
     return paths
 
 
-def _remove_pictures_but(written: Sequence[Path], folder: Path) -> None:
-    """Remove older pictures: the same command on another device may have ranked, and so named, others."""
-    for path in set(folder.iterdir()) - set(written):
-        if PICTURE.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def remove_but(written: Collection[Path], folder: Path, named: re.Pattern[str]) -> None:
+    """Remove older pictures, whose names match `named`: the same command on another device may have ranked others."""
+    for path in set(folder.iterdir()).difference(written):
+        if named.fullmatch(path.name):
+            path.unlink()
 
 
 def _as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> dict[str, Any]:

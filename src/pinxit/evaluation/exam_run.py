@@ -46,12 +46,12 @@ def run_exam(
     `rank` is the painter's own ranking, needed where scores depend on the other candidates. `shown`: of how many
     questions, from the first on, the best picture is kept. With `part`, answers are saved in that file after every few
     prompts, and resumed from it; `identity` describes the exam. `watch` gets the number of finished questions. Raises
-    UsageError when the file belongs to another exam, or has no pictures where some are to be shown.
+    UsageError when the file belongs to another exam, or lacks pictures that are to be shown.
     """
     done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
-    if shown and done.answers and not done.pictures:
+    if len(done.pictures) < min(shown, len(done.answers)):
         raise UsageError(
-            f"{part} was begun without --sheet: leave it out, or remove that file to paint everything anew."
+            f"{part} was painted without --sheet: leave it out, or remove that file to paint everything anew."
         )
     watch(len(done.answers))
     for start in range(len(done.answers), len(asked), CHUNK):
@@ -59,7 +59,7 @@ def run_exam(
         painted = paint([one.prompt for one in chunk], [one.seed for one in chunk], candidates)
         for question, ranked in zip(chunk, painted, strict=True):
             done.answers.append(answer(question, ranked, detect, rules, rank))
-            if len(done.answers) == len(done.pictures) + 1 <= shown:  # else picture n would be of another question
+            if len(done.pictures) < shown:
                 done.pictures.append(ranked[0].picture)
         if part:
             parts.keep(part, identity or {}, _kept(done))

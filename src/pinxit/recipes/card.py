@@ -9,6 +9,7 @@ from pinxit.data.sources import WORLD
 from pinxit.errors import DataError
 from pinxit.evaluation.report import cells
 from pinxit.files import read_json, write_text
+from pinxit.recipes.command import as_set
 from pinxit.recipes.staging import Run, say
 from pinxit.schema import Count
 from pinxit.training.log import duration
@@ -108,7 +109,7 @@ def _measured(report: Mapping[str, Any]) -> str:
     lines = "\n".join(f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows))
     exam, judge = report["exam"], report["judge"]
     asked = [f"--{name} {exam[name]}" for name in ASKED if name in exam] + [f"--candidates {report['candidates']}"]
-    asked += [f"--set {name}={value}" for name, value in report.get("settings", {}).items()]
+    asked += [f"--set {name}={as_set(value)}" for name, value in report.get("settings", {}).items()]
     return f"""{report["date"]}, {_place(report["machine"])}, judge {judge["name"]} ({judge["hash"]}):
 
     pinxit eval world --checkpoint FOLDER --judge {judge["name"]} {" ".join(asked)}

@@ -39,8 +39,9 @@ def command(
 def _changes(preset: Any, config: Any) -> list[str]:
     """The overrides (`config.override`) that turn `preset` into `config`, without the data source."""
     changes = differences(to_dict(preset), to_dict(config))
-    return [f"{name}={_text(value)}" for name, _, value in changes if name != "data.source"]
+    return [f"{name}={as_set(value)}" for name, _, value in changes if name != "data.source"]
 
 
-def _text(value: Any) -> str:
+def as_set(value: Any) -> str:
+    """A value as `--set` reads it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -11,20 +11,42 @@ if TYPE_CHECKING:
     from pinxit.evaluation.exam_run import ExamProgress
 
 WIDE = 150  # characters a line, enough for all columns side by side
+NAME, FIGURE = 12, 5  # least characters of a column of names and of one of figures, however narrow the terminal is
 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Print a table with its first `left` columns left-aligned; `WIDE` characters wide unless on a terminal."""
+    """Print a table with its first `left` columns left-aligned; `WIDE` characters wide unless on a terminal.
+
+    Where that is too narrow, headings are broken, then names, but no figure; it may then be wider.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
 
+    on = console()
+    widest = [max(cell_len(row[place]) for row in rows) for place in range(len(headings))]
+    words = [max(map(cell_len, heading.split()), default=0) for heading in headings]
+    whole = _fits(widest, on.width)  # or else names share what figures leave, with words of headings whole if possible
+    names = [min(width, NAME) for width in widest[:left]]
+    figures = list(map(max, widest[left:], words[left:]))
+    figures = figures if _fits(names + figures, on.width) else [max(width, FIGURE) for width in widest[left:]]
     shown = Table(title=title, box=box.SIMPLE_HEAD)
     for number, heading in enumerate(headings):
-        justify: Any = "left" if number < left else "right"
-        shown.add_column(heading, justify=justify, no_wrap=number < left, overflow="fold")
+        about: dict[str, Any] = {"justify": "left" if number < left else "right", "overflow": "fold"}
+        if number < left:
+            about |= {"no_wrap": whole, "min_width": names[number]}
+        else:
+            least = widest[number] if whole else figures[number - left]
+            about |= {"min_width": least, "max_width": None if whole else least}
+        shown.add_column(heading, **about)
     for row in rows:
         shown.add_row(*row)
-    console().print(shown)
+    on.print(shown, crop=False)
+
+
+def _fits(widths: Sequence[int], room: int) -> bool:
+    """Whether columns of these widths fit, each with a gap of three characters."""
+    return sum(width + 3 for width in widths) + 1 <= room
 
 
 def console() -> Any:
@@ -55,11 +77,14 @@ def write_sheet(path: Path, done: ExamProgress) -> None:
     write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
 
 
-def write_report(out: Path, exam: Any, device: str, content: dict[str, Any]) -> None:
-    """Write a JSON report with the origin of its figures, and remove the file of unfinished work beside it."""
+def write_report(out: Path, exam: Any, device: str, content: dict[str, Any], painted: bool = True) -> None:
+    """Write a JSON report with the origin of its figures, and remove the file of unfinished work beside it.
+
+    `painted` False: a judge alone was measured, and that file, if there is one, is of a painter's exam, and stays.
+    """
     from pinxit.evaluation.partial import part_of
     from pinxit.files import write_json
 
     write_json(out, origin(exam, device) | content)
-    if part := part_of(out):
+    if painted and (part := part_of(out)):
         part.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pinxit.cli.progress import bar
+from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def examine(
 ) -> ExamProgress:
     """Run a painter through an exam; adds to `about` the painter and, if there is a report, its answers.
 
-    Raises UsageError for settings that the painter does not have.
+    Raises UsageError for settings that the painter does not have, and for candidates that it cannot rank.
     """
     from dataclasses import asdict
     from functools import partial
@@ -38,7 +39,10 @@ def examine(
     from pinxit.evaluation.exam_run import run_exam
     from pinxit.evaluation.geneval import Rules
     from pinxit.evaluation.partial import part_of
+    from pinxit.weights.zoo import sees_nothing
 
+    if candidates > 1 and sees_nothing(checkpoint):
+        raise UsageError(f"{checkpoint} holds no CLIP to rank its candidates: measure it with --candidates 1.")
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
     settled(settings, painter)

@@ -59,7 +59,7 @@ def sweep(
     [bold]What is measured[/bold]
 
       judge: share of pictures that the judge finds right, and its 95 % interval
-      alignment: mean cosine of picture and prompt, by the painter's own ranker
+      alignment: mean cosine of picture and prompt, by the painter's own CLIP, or the shipped one if it has none
       distance: CMMD from true renders, by the shipped CLIP
       saturated: share of colour values that are 0 or 255
       sharpness: difference of neighbouring pixels; 1 is that of true renders

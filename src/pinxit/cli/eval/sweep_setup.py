@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter
     from pinxit.types import Picture, Ranked
 
-EYE = "tiny"  # the CLIP that measures the distance of drawn pictures from true ones
+EYE = "tiny"  # the CLIP that measures distances from true pictures, and alignment where the painter has none
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ def set_up(
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.judge.judge import Judge
+    from pinxit.weights.zoo import sees_nothing
 
-    painter = load(checkpoint, device=device)
+    painter = load(checkpoint, device=device, ranker=EYE if sees_nothing(checkpoint) else None)
     upsampler = _upsampler(painter, checkpoint) if upscale else None
     for settings in planned:
         settled(settings, painter, upsampler)

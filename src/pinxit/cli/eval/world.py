@@ -12,6 +12,7 @@ from pinxit.cli.eval.report import WIDE, console, show_table, write_report, writ
 from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.errors import UsageError
 from pinxit.files import check_file
 from pinxit.texts import counted
 
@@ -64,15 +65,18 @@ def world(
     from pinxit.recipes.judge.judge import Judge
 
     check_file(out, sheet)
+    if judge_only and (sheet is not None or changes):
+        raise UsageError("--judge-only paints nothing: leave out --sheet and --set.")
     judge = judge or JUDGES.get(world or "small", "judge")
     opened = Judge.open(judge, device)
     exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.attributes)
     asked = questions(exam)
-    about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
+    about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}}
     table: ScoreTable = {}
     with alone_for(out):
         if not judge_only:
             settings = settings_of(changes)
+            about |= {"candidates": candidates}
             about |= {"settings": settings} if settings else {}
             table |= _painter_table(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
         table |= _judge_table(exam, asked, opened)
@@ -121,7 +125,8 @@ def _show(table: ScoreTable, title: str) -> None:
 
 
 def _write(out: Path, exam: Exam, asked: list[Question], about: dict[str, Any], table: ScoreTable, device: str) -> None:
-    write_report(out, exam, device, {"scores": table, "intervals": _intervals(exam, asked, table)} | about)
+    content = {"scores": table, "intervals": _intervals(exam, asked, table)} | about
+    write_report(out, exam, device, content, painted="painter" in about)
 
 
 def _intervals(exam: Exam, asked: list[Question], table: ScoreTable) -> Intervals:

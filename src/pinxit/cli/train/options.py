@@ -77,12 +77,14 @@ def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], i
 def started_from(names: Sequence[str] | None, *recipes: str, activation: Activation | None = None) -> Start | None:
     """The checkpoint or published weights that --init-from names.
 
-    Raises CheckpointError when there are none of these recipes.
+    Raises CheckpointError when there are none of these recipes, UsageError for an `activation` of no weights.
     """
-    from pinxit.errors import CheckpointError
+    from pinxit.errors import CheckpointError, UsageError
     from pinxit.recipes.starts import open_start
 
     if not names:
+        if activation is not None:
+            raise UsageError("--activation is of the weights that training starts from: name them by --init-from.")
         return None
     checkpoint = open_start(names, activation)
     if checkpoint.recipe not in recipes:
