@@ -153,7 +153,7 @@ def test_rare_draws_of_noise_are_cut() -> None:
 def test_losses_of_both_halves_by_hand() -> None:
     error, even = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.1, 0.5, 0.6, 0.9])
     assert {name: float(one) for name, one in halves(error, even).items()} == {"noisy": 3.5, "clean": 1.5}
-    assert {name: float(one) for name, one in halves(error, even + 0.5).items()} == {"noisy": 2.5, "clean": 0.0}
+    assert {name: float(one) for name, one in halves(error, even + 0.5).items()} == {"noisy": 5.0, "clean": 0.0}
     sigma = torch.tensor([1.0, 2.0, 1e-3], dtype=torch.float64)
     assert weights(DiffusionConfig("x0"), sigma) is None
     found = weights(DiffusionConfig("x0", weight="v"), sigma)

@@ -131,7 +131,7 @@ def no_network(*_: object, **__: object) -> None:
     raise AssertionError("a dry run opens no text encoder")
 
 
-def parameters(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
+def parameters(task: Task, batch: Batch, plan: Plan, device: torch.device, native: bool) -> Cost:
     every = [tensor for module in task.modules().values() for tensor in module.parameters()]
     assert all(isinstance(tensor, FakeTensor) for tensor in (*every, *batch.values()))
     return Cost(sum(tensor.numel() for tensor in every if tensor.requires_grad), 1.0, 1.0)

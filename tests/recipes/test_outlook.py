@@ -158,7 +158,7 @@ def test_every_recipe_has_a_table_and_strangers_are_refused() -> None:
 
 def test_time_is_work_over_what_all_gpus_reach_in_the_plans_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cost: Any = SimpleNamespace(flops=2e9, memory=lambda plan, gpus: plan.batch * plan.micro * gpus)
-    monkeypatch.setattr(outlook, "cost_of", lambda stage, device: cost)
+    monkeypatch.setattr(outlook, "cost_of", lambda stage, device, native: cost)
     build: Any = None
     stages = [Stage("it", Plan(images=800, batch=8, precision=kind), build) for kind in ("bf16", "fp32")]
     found = list(outlooks(stages, 2, H100, 0.25))

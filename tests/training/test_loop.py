@@ -217,7 +217,7 @@ def test_what_a_model_has_grown_begins_anew_and_is_reported(tmp_path: Path, caps
     older = {name: tensor for name, tensor in donor.net.state_dict().items() if not name.startswith("middle")}
     fit(Toy(seed=5), plan(), tmp_path / "run", "cpu", stop_after=8, init={"net": older})
     assert (
-        "start from scratch, at least in part, as the checkpoint does not have them: net/middle"
+        "starts from scratch, at least in part, as the checkpoint does not have them: net/middle"
         in capsys.readouterr().err
     )
     fit(Toy(seed=5), plan(), tmp_path / "still", "cpu", progress=False, stop_after=0, init={"net": older})
