@@ -1,9 +1,8 @@
-"""Commands killed at random moments, and on a disk that is full: `python -m tests.killed FOLDER MOMENTS SEED [NAMES]`.
+"""Commands killed at random moments, and on a disk that is full.
 
 Every command runs in a child that this process forks, so that nothing is imported twice. Half of the moments lie
 between two calls that change files (a hook counts them, and kills from inside), half are moments in time. Then the same
-command is given again: it must end well and leave what an undisturbed run leaves. Prints a JSON line a moment. NAMES
-with commas between are a piece of the whole: `tests/test_killed.py` goes through all of them, a test a command.
+command is given again: it must end well and leave what an undisturbed run leaves.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import sys
 import tarfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from safetensors import safe_open
 import pinxit
 from pinxit.recipes.clip.engine import load_openvino
 from pinxit.training.flops import matrix_rate
-from tests.killed_commands import NAMES, Command, prepared
+from tests.killed_commands import Command
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree")
 VOLATILE = ("metrics.jsonl", "README.md", "pinxit.json", "index.json", "shards.json")  # hours, dates, or times of files
@@ -50,11 +49,9 @@ class Ending:
     told: str
 
 
-def main() -> None:
-    folder, moments, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    import_all()
-    names = sys.argv[4].split(",") if len(sys.argv) > 4 else NAMES
-    commands = prepared(folder / "given", names)
+def disturbed(commands: Mapping[str, Command], folder: Path, moments: int, seed: int) -> Iterator[dict[str, Any]]:
+    """What came of each of so many moments, in which the commands take turns."""
+    names = list(commands)
     straight: dict[str, tuple[Ending, dict[str, str]]] = {}
     for number in range(moments):
         name = names[number % len(names)]
@@ -66,13 +63,13 @@ def main() -> None:
         dice = random.Random(f"{seed} {name} {number}")
         out = folder / str(number) / name
         kind = KINDS[(number // len(names) + number) % len(KINDS)]  # each command meets each, whoever else is tried
-        disturbed = disturb(commands[name], out, usual, kind, dice)
+        how, first = disturb(commands[name], out, usual, kind, dice)
         broken = damaged(out)
         ending = child(commands[name], out)
         found = left_in(out)
         wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        told = {"command": name, "how": disturbed[0], "broken": broken, "code": ending.code, "told": ending.told}
-        print(json.dumps(told | {"differs": wrong, "first": disturbed[1]}), flush=True)
+        told = {"command": name, "how": how, "broken": broken, "code": ending.code, "told": ending.told}
+        yield told | {"differs": wrong, "first": first}
 
 
 def import_all() -> None:
@@ -237,7 +234,3 @@ def left_in(out: Path) -> dict[str, str]:
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
-
-
-if __name__ == "__main__":
-    main()

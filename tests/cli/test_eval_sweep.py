@@ -76,7 +76,7 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
 
     options = ("--vary", "sampler=ddim,heun", "--vary", "steps=2,3")
     whole, halved = tmp_path / "whole.json", tmp_path / "halved.json"
-    assert sweep(cli, shelf, "nano", *options, "--out", whole).code == 0
+    assert sweep(cli, shelf, "nano", *options, "--out", whole, prompts=2).code == 0
     paint, calls = ImagenPainter.paint_many, []
 
     def stop(self: ImagenPainter, *arguments: Any, **settings: Any) -> Any:
@@ -86,11 +86,11 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
         return paint(self, *arguments, **settings)
 
     monkeypatch.setattr(ImagenPainter, "paint_many", stop)
-    assert sweep(cli, shelf, "nano", *options, "--out", halved).code == 130
+    assert sweep(cli, shelf, "nano", *options, "--out", halved, prompts=2).code == 130
     assert (tmp_path / "halved.json.part").is_file() and not halved.exists()
-    other = sweep(cli, shelf, "nano", *options, "--seed", 1, "--out", halved)
+    other = sweep(cli, shelf, "nano", *options, "--seed", 1, "--out", halved, prompts=2)
     assert other.code == 2 and "holds half of an exam with other settings" in other.err
-    assert sweep(cli, shelf, "nano", *options, "--out", halved).code == 0
+    assert sweep(cli, shelf, "nano", *options, "--out", halved, prompts=2).code == 0
     assert calls[3:] == [("heun", 2), ("heun", 3)]
     assert without_time(rows_of(halved)) == without_time(rows_of(whole))
     assert [row["evaluations"] for row in rows_of(whole)] == [2, 3, 3, 5]
