@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinxit.functional.masks import Attention
+from pinxit.functional.masks import Attention, Kind
 from pinxit.models import decoder as module
+from pinxit.models.cache import AddressBook
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.linear import absorb, prepare
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
@@ -110,6 +111,19 @@ def test_fewer_slots_and_fewer_places_are_the_same_bits(kind: str, dtype: torch.
     for book in decoder.books.values():
         book.ordered = False  # all places are read
     assert torch.equal(replay(decoder, [0, 1, 2], text[:3], codes[:3], [0, 3, 9]), full)
+
+
+def test_a_cache_of_all_places_is_as_long_as_the_furthest_slot_needs() -> None:
+    """Only in raster order and in float32, whose sums do not change with the zeros at the end."""
+    config = TransformerConfig(**SMALL)
+    prefix, size = config.prefix, config.prefix + N
+
+    def ends(kind: Kind, dtype: torch.dtype) -> list[int]:
+        book = AddressBook(kind, config, 2, torch.device("cpu"), dtype)
+        return [book.end(furthest) - book.size + size for furthest in (0, 31 - prefix, 32 - prefix, N - 1)]
+
+    assert ends("dense", torch.float32) == [32, 32, size, size]
+    assert ends("dense", torch.bfloat16) == ends("row", torch.float32) == [size] * 4
 
 
 @both_kinds
