@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.samplers import Denoised
 from pinxit.models.unet import UNetConfig
+from pinxit.recipes.diffusion import inputs
 from pinxit.recipes.diffusion.conditions import Noising, noising_of
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser, split
-from pinxit.recipes.diffusion.inputs import cropped, signed
+from pinxit.recipes.diffusion.inputs import corrupted, cropped, signed
 from pinxit.recipes.diffusion.losses import halves, weights
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
@@ -94,6 +96,21 @@ def test_what_a_stage_knows_of_itself() -> None:
 def test_an_upsampler_that_cannot_be_is_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         replace(UPSAMPLER, **changes)
+
+
+def test_what_is_degraded_has_the_range_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BSR takes values from 0 to 1, one picture at a time with its own draws."""
+    seen: list[tuple[float, float, object]] = []
+
+    def degraded(x: Tensor, generator: object) -> Tensor:
+        seen.append((float(x.min()), float(x.max()), generator))
+        return x
+
+    monkeypatch.setattr(inputs, "degraded", degraded)
+    small = torch.linspace(-1, 1, 3 * 2 * 2).view(1, 3, 2, 2).repeat(2, 1, 1, 1)
+    streams: Any = SimpleNamespace(generators=["a", "b"])
+    torch.testing.assert_close(corrupted(small, "bsr", streams), small)
+    assert seen == [(0.0, 1.0, "a"), (0.0, 1.0, "b")]
 
 
 def test_a_base_is_noised_and_corrupted_by_nothing() -> None:

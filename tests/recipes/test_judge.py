@@ -243,6 +243,17 @@ def test_faced_pictures_teach_forms_alone() -> None:
     assert float(other["form"].detach()) != float(parts["form"].detach())
 
 
+def test_losses_are_means_over_what_is_shown() -> None:
+    """So that the same pictures twice have the losses of once."""
+    task = JudgeTask(World("small", "train"), TINY)
+    batch = task.batch(whole(0, 8)) | {"faced": torch.arange(8) < 2, "asked": torch.arange(8)}
+    pictures = batch["pictures"].float() / 255
+    once = detector_loss(task.detector.eval(), pictures, batch)[1]
+    twice = detector_loss(task.detector, pictures.repeat(2, 1, 1, 1), {k: torch.cat([t, t]) for k, t in batch.items()})
+    torch.testing.assert_close(twice[1], once, atol=1e-5, rtol=1e-4)
+    assert {"heat", "name", "offset", "extent"} <= once.keys() and all(float(one.detach()) > 0 for one in once.values())
+
+
 def test_pictures_get_a_strange_inside_only_where_they_show_a_flat_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first form counts, a form of sprites and an unknown one do not, and one such thing of several is enough."""
     config = replace(TINY, forms=(*FORMS, "avocado"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
@@ -241,6 +244,23 @@ def test_signs_come_with_a_batch_whatever_it_is_cut_into() -> None:
         torch.testing.assert_close(full[name], torch.cat([part[name] for part in parts]))
     words = ["".join(task.detector.config.letters[i - 1] for i in row if i) for row in full["sign_words"].tolist()]
     assert all(words) and not any(held_out(("words", word)) for word in words)
+
+
+def test_every_letter_costs_the_same_in_a_short_word_and_in_a_long_one() -> None:
+    """Nats of each word by its letters, and then the mean over words."""
+    log_p = torch.randn(12, 2, 5, generator=torch.Generator().manual_seed(0)).log_softmax(2)
+    words = torch.tensor([[1, 2, 0, 0, 0], [3, 1, 4, 1, 2]])
+    model: Any = SimpleNamespace(reader=lambda pictures, picture_M, boxes: log_p)
+    truth = {"words": torch.zeros(1, 1, 5), "objects": torch.zeros(1, 1, 8), "sign_boards": torch.zeros(2, 4)}
+    draws, picture = OneStream(torch.Generator().manual_seed(0)), torch.zeros(1, 3, 8, 8)
+    hidden, signs = torch.zeros(1, dtype=torch.bool), picture.expand(2, -1, -1, -1)
+    found = letters_loss(model, picture, signs, truth | {"sign_words": words}, hidden, draws, draws)
+    steps = torch.tensor([12])
+    costs = [
+        F.ctc_loss(log_p[:, k : k + 1], words[k : k + 1], steps, torch.tensor([n]), reduction="sum") / n
+        for k, n in enumerate((2, 5))
+    ]
+    torch.testing.assert_close(found, torch.stack(costs).mean())
 
 
 def test_every_head_learns_a_handful_by_heart() -> None:
