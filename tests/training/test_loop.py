@@ -298,6 +298,15 @@ def test_time_limit_stops_cleanly(tmp_path: Path) -> None:
     )
 
 
+def test_the_last_update_has_a_line_whatever_the_interval(tmp_path: Path) -> None:
+    """That of the run, and that of an invocation that is to stop before (`stop_after`)."""
+    settled = plan(log_every=48)
+    fit(Toy(), settled, tmp_path, "cpu", progress=False, stop_after=64)
+    assert [line["images"] for line in read_metrics(tmp_path)] == [48, 64]
+    fit(Toy(), settled, tmp_path, "cpu", progress=False)
+    assert [line["images"] for line in read_metrics(tmp_path)] == [48, 64, 96, 128]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
     script = (
