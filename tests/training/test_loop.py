@@ -17,11 +17,12 @@ from torch import Tensor
 from pinxit.config import to_dict
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.training import state as states
+from pinxit.training.flops import measure
 from pinxit.training.log import METRICS, read_metrics
 from pinxit.training.loop import Batch, Plan, Stop, fit
 from pinxit.training.machine import machine
 from pinxit.training.precision import pick_device
-from pinxit.training.rows import Rows
+from pinxit.training.rows import Rows, whole
 from pinxit.weights import tensor_files
 from tests.training.toy import Toy, plan
 
@@ -304,7 +305,11 @@ def test_the_last_update_has_a_line_whatever_the_interval(tmp_path: Path) -> Non
     fit(Toy(), settled, tmp_path, "cpu", progress=False, stop_after=64)
     assert [line["images"] for line in read_metrics(tmp_path)] == [48, 64]
     fit(Toy(), settled, tmp_path, "cpu", progress=False)
-    assert [line["images"] for line in read_metrics(tmp_path)] == [48, 64, 96, 128]
+    lines = read_metrics(tmp_path)
+    assert [line["images"] for line in lines] == [48, 64, 96, 128]
+    work = measure(Toy(), Toy().batch(whole(0, 4)), settled, torch.device("cpu")).flops
+    for line in lines:
+        assert line["gflops_per_s"] == pytest.approx(work * line["pictures_per_s"] / 1e9, rel=1e-4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
