@@ -152,7 +152,7 @@ def test_a_run_that_was_begun_with_idle_sidecars_goes_on(tmp_path: Path) -> None
     """Older versions took them without a stream, and what the data are can no longer change."""
     data = SimpleNamespace(sidecars="sides", stream=False)
     run: Any = SimpleNamespace(config=SimpleNamespace(data=data), folder=tmp_path, path=tmp_path.joinpath)
-    with pytest.raises(UsageError, match="set data.stream=true, too"):
+    with pytest.raises(UsageError, match=r"set data\.stream=true, too"):
         check_sidecars(run)
     (tmp_path / "pictures").mkdir()
     check_sidecars(run)
