@@ -18,12 +18,13 @@ from pinxit.functional.guidance import Thresholding
 from pinxit.functional.samplers import Denoised
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.diffusion.conditions import Noising, noising_of
-from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.config import SamplingConfig, Stage, StageConfig
 from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser, split
 from pinxit.recipes.diffusion.inputs import cropped, signed
 from pinxit.recipes.diffusion.losses import halves, weights
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.training.plan import Plan
 
 SMALL = UNetConfig(channels=(16, 16), blocks=(1, 1), attention=(False, False), middle=False)
 BASE = StageConfig(16, SMALL)
@@ -99,11 +100,12 @@ def test_an_upsampler_that_cannot_be_is_refused(changes: dict[str, Any], told: s
 def test_a_base_is_noised_and_corrupted_by_nothing() -> None:
     for changes, told in (
         ({"noised": 10}, "noised=10"),
-        ({"corrupt": "bsr"}, "corrupt=bsr"),
         ({"size": 15}, "size=15"),
     ):
         with pytest.raises(UsageError, match=told):
             replace(BASE, **changes)
+    with pytest.raises(UsageError, match="corrupt=blur"):  # but a checkpoint that was trained so opens
+        Stage(BASE.size, BASE.unet, corrupt="blur", name="base", plan=Plan(8, 8))
     learned = DiffusionConfig(steps=10, variance="learned")
     with pytest.raises(UsageError, match=r"unet\.outputs=3 must be 6"):
         replace(BASE, diffusion=learned)
