@@ -306,7 +306,7 @@ def test_sampling_that_a_discrete_schedule_cannot_do_is_refused(changes: Sequenc
 @pytest.mark.parametrize("kind", [ImagenConfig, UnclipConfig])
 def test_a_run_that_was_begun_before_they_were_refused_goes_on(kind: Any, tmp_path: Path) -> None:
     """They could not even be corrected: what the run had was read, and refused, first."""
-    config = preset("nano") if kind is ImagenConfig else unclip("nano")
+    config: Any = preset("nano") if kind is ImagenConfig else unclip("nano")
     enter(tmp_path, "it", config, {})
     run = json.loads((tmp_path / FILE).read_text())
     about = run["config"]
