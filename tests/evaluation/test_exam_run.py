@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,11 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
     run_exam(ASKED[:8], EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
     with pytest.raises(UsageError, match="other settings"):
         run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "y"})
+    others = [replace(ASKED[0], prompt="as an older version put it"), *ASKED[1:]]
+    with pytest.raises(
+        UsageError, match=r"part holds half of an exam with other questions, .* choose another --out\.$"
+    ):
+        run_exam(others, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
     part.write_text('{"answers": [', encoding="utf-8")
     with pytest.raises(DataError, match=r"not readable JSON .*; remove it to start the exam again"):
         run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})

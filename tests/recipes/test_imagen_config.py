@@ -16,8 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from pinxit.config import from_dict, override, to_dict
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer, TextTransformerConfig
+from pinxit.models.unet import UNetConfig
 from pinxit.models.unet_shapes import PUBLISHED
-from pinxit.recipes.diffusion.config import SamplingConfig, TextEncoderConfig
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.estimate import cost_of
 from pinxit.recipes.imagen.config import ImagenConfig
@@ -25,9 +26,11 @@ from pinxit.recipes.imagen.estimate import stage, table
 from pinxit.recipes.imagen.open import networks
 from pinxit.recipes.imagen.presets import PRESETS, changed, nano, preset
 from pinxit.recipes.imagen.run import ImagenRun
+from pinxit.recipes.unclip.config import UnclipConfig
+from pinxit.recipes.unclip.presets import preset as unclip
 from pinxit.training.flops import Cost
 from pinxit.training.plan import Batch, Plan, Task
-from pinxit.training.runs import config_of
+from pinxit.training.runs import FILE, config_of, enter
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find
 
@@ -298,6 +301,32 @@ def test_sampling_that_a_discrete_schedule_cannot_do_is_refused(changes: Sequenc
     assert override(discrete, ["sampling.spacing=10,5,5", "sampling.steps=1000"]).sampling.steps == 1000
     with pytest.raises(UsageError, match=re.escape(told)):
         override(discrete, changes)
+
+
+@pytest.mark.parametrize("kind", [ImagenConfig, UnclipConfig])
+def test_a_run_that_was_begun_before_they_were_refused_goes_on(kind: Any, tmp_path: Path) -> None:
+    """They could not even be corrected: what the run had was read, and refused, first."""
+    config: Any = preset("nano") if kind is ImagenConfig else unclip("nano")
+    enter(tmp_path, "it", config, {})
+    run = json.loads((tmp_path / FILE).read_text())
+    about = run["config"]
+    base, *upsamplers = about["stages"] if kind is ImagenConfig else (about["decoder"], *about["upsamplers"])
+    about["sampling"] |= {"grid": "karras", "steps": 101, "upsampler_steps": 31}
+    base["corrupt"], base["diffusion"]["steps"] = "blur", 100
+    for number, one in enumerate((*upsamplers, *about.get("priors", ()))):
+        one["diffusion"]["steps"] = 30 - number
+    (tmp_path / FILE).write_text(json.dumps(run))
+    found = config_of(tmp_path, "it", kind)
+    enter(tmp_path, "it", found, {"decoder": lambda: True, "stages": lambda: True})
+    told = found.sampling
+    assert (told.grid, told.steps, told.upsampler_steps) == ("even", 100, 31 - len(upsamplers))
+    if isinstance(found, UnclipConfig):
+        assert found.imagining.steps == min(config.imagining.steps, *(one.diffusion.steps for one in found.priors))
+    for strange in ({"sampling": 3}, {"stages": 3, "decoder": 3}, {"stages": [], "upsamplers": [1]}):
+        (tmp_path / FILE).write_text(json.dumps(run | {"config": about | strange}))
+        with pytest.raises(UsageError):
+            config_of(tmp_path, "it", kind)
+    assert StageConfig(16, UNetConfig(text=8), corrupt="blur").corrupt == "blur", "a checkpoint's opens"
 
 
 def test_a_learned_variance_needs_as_many_channels_again() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pinxit.recipes.dalle.encode import encode
 from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.imagen.presets import preset
+from pinxit.recipes.run_sidecars import check_sidecars
 from pinxit.recipes.sidecars import AT_ONCE, ClipRowEncoder, DvaeRowEncoder, row_encoder
 from tests.recipes.painters import random_painter, save_random_checkpoint
 
@@ -144,3 +146,13 @@ def test_the_options_in_the_docs_are_those_of_the_preset() -> None:
 def test_options_of_text_encoders_are_refused_for_others(option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="--length, --padded, --spell and --script are of text encoders: --with text"):
         row_encoder("clip", "tiny", "cpu", **option)
+
+
+def test_a_run_that_was_begun_with_idle_sidecars_goes_on(tmp_path: Path) -> None:
+    """Older versions took them without a stream, and what the data are can no longer change."""
+    data = SimpleNamespace(sidecars="sides", stream=False)
+    run: Any = SimpleNamespace(config=SimpleNamespace(data=data), folder=tmp_path, path=tmp_path.joinpath)
+    with pytest.raises(UsageError, match=r"set data\.stream=true, too"):
+        check_sidecars(run)
+    (tmp_path / "pictures").mkdir()
+    check_sidecars(run)

@@ -158,6 +158,12 @@ def test_open_returns_what_was_saved(tokenizer: Tokenizer, tmp_path: Path) -> No
     assert again.unknown_words("a red wombat") == ["wombat"]
 
 
+def test_an_older_tokenizer_knows_the_words_whose_pieces_it_lists(tokenizer: Tokenizer) -> None:
+    """Without their vowel signs, at which they were cut: every word of Hindi would be unknown to it."""
+    older = Tokenizer(tokenizer._engine, ["नमस", "त", "ल", "红"])
+    assert older.unknown_words("नमस्ते लाल नीला, 车") == ["नीला", "车"]
+
+
 def test_unknown_words_are_named_once(tokenizer: Tokenizer) -> None:
     assert tokenizer.unknown_words("A RED wombat, another wombat") == ["wombat", "another"]
     assert tokenizer.unknown_words("红色的汽车 cube") == ["汽车"]

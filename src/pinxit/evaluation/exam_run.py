@@ -46,9 +46,14 @@ def run_exam(
     `rank` is the painter's own ranking, needed where scores depend on the other candidates. `shown`: of how many
     questions, from the first on, the best picture is kept. With `part`, answers are saved in that file after every few
     prompts, and resumed from it; `identity` describes the exam. `watch` gets the number of finished questions. Raises
-    UsageError when the file belongs to another exam, or lacks pictures that are to be shown.
+    UsageError when the file belongs to another exam, holds answers to other questions, or lacks pictures to be shown.
     """
     done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
+    if any(one.prompt != question.prompt for one, question in zip(done.answers, asked, strict=False)):
+        raise UsageError(
+            f"{part} holds half of an exam with other questions, as of another version; remove it, or choose another "
+            "--out."
+        )
     if len(done.pictures) < min(shown, len(done.answers)):
         raise UsageError(
             f"{part} was painted without --sheet: leave it out, or remove that file to paint everything anew."

@@ -23,6 +23,8 @@ def check_sidecars(run: Run[Any]) -> None:
     if not (given := getattr(run.config.data, "sidecars", "")):
         return
     if not run.config.data.stream:
+        if run.path("pictures").exists():  # of an older version, which took it; it can no longer change
+            return
         raise UsageError(f"data.sidecars={given} is read beside shards as they stream: set data.stream=true, too.")
     if not Path(given).is_dir() and not Path(given).resolve().is_relative_to(run.folder.resolve()):
         fix = "name the one that `pinxit data encode` wrote, or leave it out, and the run encodes for itself"

@@ -21,7 +21,7 @@ from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.files import read_json, write_json, write_text
 from pinxit.text.bpe_dropout import Drops, MergeTable
 from pinxit.text.spelling import spelled
-from pinxit.text.words import counting, most_frequent, stretches, words
+from pinxit.text.words import counting, most_frequent, stretches, unmarked, words
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
@@ -139,7 +139,12 @@ class Tokenizer:
         Characters that stand side by side are named as one word.
         """
         read = self._read(text)
-        return stretches(read, {word for word in words(read) if word not in self._known})
+        return stretches(read, {word for word in words(read) if not self._knows(word)})
+
+    def _knows(self, word: str) -> bool:
+        """Whether captions held it; tokenizers of older versions list a word in pieces, without the marks between."""
+        pieces = unmarked(word)
+        return word in self._known or (bool(pieces) and self._known.issuperset(pieces))
 
     def rows(self) -> dict[str, int]:
         """The id of every token."""

@@ -13,6 +13,7 @@ from itertools import groupby
 CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _LETTERS = rf"[^\W_{CJK}]"
 _CJK = re.compile(f"[{CJK}]")
+_UNMARKED = re.compile(rf"{_LETTERS}+")
 _VARIANTS = range(0xFE00, 0xFE10)  # of emoji
 
 
@@ -31,6 +32,11 @@ def _word(run: bool = False) -> re.Pattern[str]:
 def words(text: str) -> list[str]:
     """Words in order of appearance, lower case and NFKC: split at spaces and punctuation, Chinese by character."""
     return _word().findall(_normal(text))
+
+
+def unmarked(word: str) -> list[str]:
+    """A word's stretches of letters and digits; none of Chinese."""
+    return _UNMARKED.findall(word)
 
 
 def stretches(text: str, unknown: Collection[str]) -> list[str]:

@@ -70,8 +70,8 @@ def is_run_of(folder: Path, recipe: str) -> bool:
 
 
 def config_of(folder: Path, recipe: str, kind: type[T]) -> T:
-    """The config of the run in `folder` as the dataclass `kind`."""
-    return from_dict(kind, read(folder, recipe), f"{folder / FILE}: config")
+    """The config of the run in `folder` as the dataclass `kind`, whose static method `resumed`, if any, converts it."""
+    return from_dict(kind, getattr(kind, "resumed", dict)(read(folder, recipe)), f"{folder / FILE}: config")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

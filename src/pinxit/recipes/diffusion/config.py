@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -32,6 +32,7 @@ Manner = Literal["own", "deepfloyd"]
 
 MOST_STEPS = 1000  # of sampling, as many as the published schedules have
 RGB = 3
+STRANGE = (AttributeError, KeyError, TypeError, ValueError)  # what JSON raises that is not what was expected
 Steps = Annotated[int, Meta(ge=1, le=MOST_STEPS)]
 
 
@@ -88,8 +89,6 @@ class StageConfig:
             raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
         if self.noised and (self.crop or not self.low or self.corrupt != "noise"):
             raise UsageError(f"noised={self.noised} is of an upsampler's whole pictures: set crop=0 and corrupt=noise.")
-        if self.corrupt != "noise" and not self.low:
-            raise UsageError(f"corrupt={self.corrupt} is of an upsampler's smaller pictures, and a base has none.")
         if self.corrupt == "bsr" and (self.train_size // self.scale) % 8:
             needed = f"{8 * self.scale}, as it rounds blocks of 8 of the smaller picture's pixels"
             raise UsageError(f"corrupt=bsr needs pictures, or crops, with a side that is a multiple of {needed}.")
@@ -153,6 +152,8 @@ class Stage(StageConfig):
 
     def __post_init__(self) -> None:
         StageConfig.__post_init__(self)
+        if self.corrupt != "noise" and not self.low:
+            raise UsageError(f"corrupt={self.corrupt} is of an upsampler's smaller pictures, and a base has none.")
         if self.unet.pooled:
             problem = f"{self._kind}'s unet.pooled={self.unet.pooled} must be 0"
             raise UsageError(f"{problem}: training gives a network the text, but no embedding of it.")
@@ -203,3 +204,16 @@ class SamplingConfig:
     def thresholding(self, percentile: float) -> Thresholding:
         """The thresholding of the base's predictions at a `percentile` (0: static)."""
         return Thresholding.of(percentile, self.max_threshold or math.inf)
+
+
+def forget_refused(sampling: dict[str, Any], base: dict[str, Any], *upsamplers: dict[str, Any]) -> None:
+    """Change in the JSON of a run what older versions took, although it had no effect or nothing was painted by it.
+
+    The run goes on as it began: none of it is a matter of training. Raises one of `STRANGE` for JSON of another form.
+    """
+    base["corrupt"] = "noise"
+    if steps := base["diffusion"]["steps"]:
+        sampling |= {"grid": "even", "steps": min(sampling["steps"], steps)}
+    for one in upsamplers:
+        if steps := one["diffusion"]["steps"]:
+            sampling["upsampler_steps"] = min(sampling["upsampler_steps"], steps)

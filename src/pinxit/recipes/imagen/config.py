@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 from pinxit.errors import UsageError
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextEncoderConfig
+from pinxit.recipes.diffusion.config import (
+    STRANGE,
+    DataConfig,
+    SamplingConfig,
+    Stage,
+    TextEncoderConfig,
+    forget_refused,
+)
 from pinxit.schema import Seed
 from pinxit.weights.checkpoint import Store
 
@@ -83,6 +92,14 @@ class ImagenConfig:
             if network is not None:
                 stored = {} if count is None else {"pictures": count}
                 result["stages"].append({"name": name, **network, "plan": plan, **stored})
+        return result
+
+    @staticmethod
+    def resumed(data: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON of a run, which an older version may have begun: see `forget_refused`."""
+        result = deepcopy(ImagenConfig.migrated(data))
+        with suppress(*STRANGE):  # which is refused when it is converted
+            forget_refused(result["sampling"], *result["stages"])
         return result
 
 

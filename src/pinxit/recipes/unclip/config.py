@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -14,7 +16,15 @@ from pinxit.errors import UsageError
 from pinxit.functional.holes import WHOLE
 from pinxit.functional.samplers import FROM_NOISE
 from pinxit.models.prior import PriorConfig
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, Steps, TextEncoderConfig
+from pinxit.recipes.diffusion.config import (
+    STRANGE,
+    DataConfig,
+    SamplingConfig,
+    Stage,
+    Steps,
+    TextEncoderConfig,
+    forget_refused,
+)
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.space import SpaceConfig
 from pinxit.schema import NotNegative, Positive, Seed, Share, check_fields
@@ -173,3 +183,13 @@ class UnclipConfig:
     def prior(self, name: str) -> PriorStage:
         """The prior called `name`, one of `priors`."""
         return next(prior for prior in self.priors if prior.name == name)
+
+    @staticmethod
+    def resumed(data: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON of a run, which an older version may have begun: see `forget_refused`."""
+        result = deepcopy(dict(data))
+        with suppress(*STRANGE):  # which is refused when it is converted
+            forget_refused(result["sampling"], result["decoder"], *result["upsamplers"])
+            discrete = [prior["diffusion"]["steps"] for prior in result["priors"] if prior["diffusion"]["steps"]]
+            result["imagining"]["steps"] = min([result["imagining"]["steps"], *discrete])
+        return result
