@@ -36,17 +36,17 @@ class Kind:
     """Figures of a GPU from its data sheet."""
 
     bf16: float  # dense bfloat16 matrix products, operations per second; 0: it has none, so plans are run in fp32
-    fp32: float  # the same for float32, with TF32 where the GPU has it
+    fp32: float  # the same for float32; without TF32, which pinxit never switches on for them
     bytes: float  # memory
 
 
 KINDS = {
     "v100": Kind(0.0, 15.7e12, 32e9),
-    "a100": Kind(312e12, 156e12, 80e9),
-    "h100": Kind(989e12, 494e12, 80e9),
-    "h200": Kind(989e12, 494e12, 141e9),
-    "b200": Kind(2250e12, 1100e12, 180e9),
-    "l40s": Kind(362e12, 183e12, 48e9),
+    "a100": Kind(312e12, 19.5e12, 80e9),
+    "h100": Kind(989e12, 67e12, 80e9),
+    "h200": Kind(989e12, 67e12, 141e9),
+    "b200": Kind(2250e12, 75e12, 180e9),
+    "l40s": Kind(362e12, 91.6e12, 48e9),
     "rtx4090": Kind(165e12, 82.6e12, 24e9),
 }
 """From NVIDIA's data sheets, without sparsity."""
