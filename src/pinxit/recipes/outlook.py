@@ -79,10 +79,11 @@ def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUA
         rows = rows_together(stage.plan, gpus)
         if not kind.bf16:
             stage = replace(stage, plan=replace(stage.plan, precision="fp32"))
-        cost = cost_of(stage, torch.device("cpu"), native=True)
+        own = replace(stage, plan=replace(stage.plan, micro=rows, batch=stage.plan.batch // gpus))  # a rank's
+        cost = cost_of(own, torch.device("cpu"), native=True)
         peak = kind.bf16 if stage.plan.precision == "bf16" else kind.fp32
         seconds = stage.plan.images * cost.flops / (gpus * peak * share)
-        yield Outlook(stage, cost, rows, cost.memory(replace(stage.plan, micro=rows, batch=rows), gpus), seconds)
+        yield Outlook(stage, cost, rows, cost.memory(own.plan, gpus), seconds)
 
 
 def table(name: str, gpus: int, kind: str, share: float | None = None, changes: Sequence[str] = ()) -> list[str]:
