@@ -27,7 +27,7 @@ from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import fingerprint, open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
 from pinxit.weights.manifest import MANIFEST
-from pinxit.weights.public_clip import load_public_clip
+from pinxit.weights.public_clip import check_activation, load_public_clip
 from pinxit.weights.zoo import find, shipped
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ class ClipEncoder:
         """A shipped name, a checkpoint folder of pinxit, published weights (`load_public_clip`), or "hub:OWNER/NAME".
 
         Raises CheckpointError when there is none, or when it holds no CLIP; UsageError for an engine that cannot be
-        used.
+        used, and for another `activation` than the weights state.
         """
         model, tokenize = cls._read(name_or_path, activation)
+        check_activation(activation, model.config.activation, name_or_path)
         return cls(model, tokenize, _located(name_or_path), device, engine=engine, precision=precision)
 
     @classmethod
