@@ -86,8 +86,7 @@ class ClipEncoder:
 
     @classmethod
     def _read(cls, name_or_path: str | Path, activation: Activation | None) -> tuple[CLIP, Tokenize]:
-        hub = str(name_or_path).startswith(PREFIX)
-        path = fetch(str(name_or_path)) if hub else Path(name_or_path)
+        path = place_of(name_or_path)
         if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
             return cls._ours(name_or_path)
         if not path.exists():
@@ -198,6 +197,12 @@ class ClipEncoder:
         if name not in self._compiled:
             self._compiled[name] = compiled(encode, self.model, part, self.precision)
         return self._compiled[name]
+
+
+def place_of(name_or_path: str | Path) -> Path:
+    """The file or folder of published weights; those of the hub are fetched."""
+    name = str(name_or_path)
+    return fetch(name) if name.startswith(PREFIX) else Path(name_or_path)
 
 
 def _located(name_or_path: str | Path) -> str:
