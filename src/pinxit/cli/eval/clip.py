@@ -75,10 +75,6 @@ def shift(
 
     if _is_classifier(clip):
         raise UsageError(f"--clip {clip} holds a classifier: name a CLIP.")
-    if not _is_classifier(classifier):
-        raise UsageError(
-            f"--classifier {classifier} holds no classifier: name the checkpoint of pinxit train classifier."
-        )
 
     def measure(name: str) -> Shift:
         seen, unseen = (_score(data, split, name, templates, pictures, device) for split in ("seen", "unseen"))
