@@ -68,6 +68,23 @@ EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", 
             "--activation is of the weights that training star",
         ),
         (("search", "find", "ix", "a cat", "--out", "empty"), "cannot write empty: it is a folder"),
+        (("search", "find", "ix", "a cat", "--out", "x"), "x names no format of pictures: let it end in .png, "),
+        (("data", "preview", "sq", "--out", "x.txt"), "x.txt names no format of pictures: let it end in .png, .jpg or"),
+        ((*EXAM, "--sheet", "x.gif"), "x.gif names no format"),
+        (("eval", "famous", "--sheet", "x.json"), "x.json names no format"),
+        (("eval", "sweep", "--vary", "top_k=1", "--plot", "x.svg"), "x.svg names no format"),
+        (("eval", "sweep", "--vary", "top_k=1", "--sheet", "x.svg"), "x.svg names no format"),
+        (
+            ("train", "clip", "--out", "o", "--data", "sq", "--set", "data.source=a.png"),
+            "--set data.source=a.png contradicts the option that sets data.source to sq: leave one out.",
+        ),
+        (
+            ("train", "clip", "--out", "o", "--init-from", "tiny", "--activation", "quickgelu"),
+            "states its activation, gelu: it cannot be run with --activation quickgelu.",
+        ),
+        (("classify", "sq", "--labels", "a,b", "--activation", "quickgelu"), "tiny states its activation, gelu"),
+        ((*EXAM, "--seed", f"{2**63 - 1}"), "seed=9223372036854775807 is too large for "),
+        (("eval", "famous", "--seeds", "2", "--seed", f"{2**63 - 1}"), "is too large for 2 seeds from it on"),
     ],
 )
 def test_odd_input_is_one_sentence(

@@ -121,6 +121,13 @@ def test_shift_and_retrieval_commands(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*asked, "--pictures", "60", "--json"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
+    own = str(tmp_path / "checkpoint")
+    for words, why in (
+        (["shift", "--clip", own, "--classifier", own], f"--clip {own} holds a classifier: name a CLIP."),
+        (["labels", "drawings:small", "--checkpoint", own, "--templates", "label"], "no --checkpoint is one"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            CliRunner().invoke(app, ["eval", *words], catch_exceptions=False)
     assert told["clip"]["seen"] > 0.3 > told["classifier"]["seen"], "the shipped ranker knows the world's things"
     assert told["clip"]["gap"] == pytest.approx(told["clip"]["seen"] - told["clip"]["unseen"])
     found = CliRunner().invoke(app, ["eval", "retrieval", "--pictures", "40", "--json"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pinxit.models.efficient_unet import EfficientBody
 from pinxit.models.unet import UNet
-from pinxit.models.unet_blocks import Attention, ResBlock, Text
+from pinxit.models.unet_blocks import Attention, Norm, ResBlock, Text
 from pinxit.models.unet_config import UNetConfig, groups_of
 from pinxit.models.unet_shapes import PUBLISHED
 from tests.models.test_unet import EFFICIENT, IF, TINY
@@ -34,6 +34,18 @@ def test_residual_branches_begin_silent() -> None:
     torch.testing.assert_close(wider(X, EMBED), wider.shortcut(X))
     text = Text(torch.randn(2, 5, 24), None)
     torch.testing.assert_close(Attention(32, 32, 2, TINY)(X, text), X)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level", [0.0, 1e3])
+def test_group_statistics_keep_their_digits_far_from_zero(level: float) -> None:
+    """Of groups of five channels, whose statistics on the CPU are of our own making."""
+    norm = Norm(40, replace(TINY, groups=8))
+    channels = torch.linspace(-1, 1, 40)[:, None, None]
+    x = level + channels + torch.randn(2, 40, 8, 8, generator=torch.Generator().manual_seed(3))
+    assert norm.num_channels // norm.num_groups == 5
+    expected = nn.functional.group_norm(x.double(), 8, eps=norm.eps)
+    torch.testing.assert_close(norm(x).double(), expected, atol=1e-6 + 2e-7 * level, rtol=0)
 
 
 @torch.no_grad()

@@ -80,6 +80,9 @@ def test_finds_what_is_nearest(folder: Path, encoder: ClipEncoder, tmp_path: Pat
     assert [hit.path for hit in hits] == [files[place] for place in np.argsort(-cosines)[:3]]
     assert [hit.score for hit in hits] == pytest.approx(sorted(cosines, reverse=True)[:3], abs=2e-3)
     assert len(by_text(index, encoder, "a fox", top=99)) == 12
+    for top in (0, -1):
+        with pytest.raises(UsageError, match=f"top={top} finds nothing: give 1 or more"):
+            by_text(index, encoder, "a fox", top=top)
 
 
 def test_new_changed_and_vanished_files(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:

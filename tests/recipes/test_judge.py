@@ -16,7 +16,7 @@ from torch import Tensor
 from pinxit.config import override
 from pinxit.data.order import order_batch
 from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
-from pinxit.functional.boxes import iou
+from pinxit.functional.boxes import Detection, Detections, iou
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.clip.presets import labels
 from pinxit.recipes.dalle.presets import nano
@@ -316,3 +316,14 @@ def test_one_thing_that_is_found_twice_is_told_once() -> None:
         patch.setattr(Detector, "describe", lambda self, *_: same)
         (detections,) = detect(detector, torch.zeros(1, 3, 64, 64))
     assert sorted(one.name for one in detections.found) == sorted(TINY.names[:2])
+
+
+def test_what_is_found_is_put_into_words() -> None:
+    """Best first as given, without what is hardly there; a picture of nothing says so."""
+    box = (0.1, 0.1, 0.5, 0.5)
+    dressed = Detection("owl", box, 0.9, outfit=(("red", "hat"), ("blue", "scarf")))
+    found = (Detection("sign", box, 0.97, "blue", words="TEA"), dressed, Detection("snail", box, 0.5, material="harp"))
+    told = describe(Detections((*found, Detection("cat", box, 0.29)), "snow", "from above", "at night"))
+    owl = "owl in a red hat in a blue scarf 0.90"
+    assert told == f"blue sign that says TEA 0.97, {owl}, snail of harp 0.50; snow; from above; at night"
+    assert describe(Detections((Detection("cat", box, 0.29),))) == "nothing"

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pinxit.errors import CheckpointError, PinxitError, UsageError
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.unet import UNet, UNetConfig
 from pinxit.recipes import onnx_networks
@@ -23,7 +24,7 @@ from pinxit.recipes.onnx_networks import export_onnx, step_of
 from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.weights import onnx_files
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.onnx_files import Written, check_installed, write_onnx
+from pinxit.weights.onnx_files import Network, Written, check_installed, write_onnx
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
 from tests.recipes.imagens import WIDTH, save_random_imagen, talking
@@ -85,6 +86,33 @@ def test_the_tokenizer_of_a_published_clip_goes_along(tmp_path: Path, monkeypatc
     export_onnx("clip", tmp_path / "onnx")
     for name in ("merges.txt", "vocab.json"):
         assert (tmp_path / "onnx" / name).read_bytes() == (tmp_path / "clip" / name).read_bytes()
+
+
+def test_the_tokenizer_of_weights_of_others_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a folder names it in another way, or not at all: whoever runs the towers needs ids."""
+    merged = ClipTokenizer([("a", "b")])
+    text = CLIPTextConfig(vocab=merged.vocab_size, tokens=8, width=64, layers=1, heads=1, eot=merged.eot)
+    model = CLIP(
+        CLIPConfig(8, CLIPVisionConfig(size=8, patch=8, width=64, layers=1, heads=1), text, "gelu")
+    ).requires_grad_(False)
+    (tmp_path / "hf").mkdir()
+    words = {"model": {"merges": ["a b"]}}
+    (tmp_path / "hf/tokenizer.json").write_text(json.dumps(words))
+    made: list[Network] = []
+
+    def write(network: Network, folder: Path) -> Written:
+        made.append(network)
+        return Written(network.name, {}, ("vector",), 0.0, {})
+
+    monkeypatch.setattr(ClipEncoder, "open", lambda name, device: SimpleNamespace(model=model))
+    monkeypatch.setattr(onnx_networks, "write_onnx", write)
+    export_onnx(tmp_path / "hf", tmp_path / "onnx")
+    assert [one.name for one in made] == ["clip-image", "clip-text"]
+    assert json.loads((tmp_path / "onnx/onnx.json").read_text())["hash"] is None
+    assert ClipTokenizer.open(tmp_path / "onnx", merged.vocab_size).encode(["ab"], 8).tolist() == (
+        merged.encode(["ab"], 8).tolist()
+    )
+    assert not (tmp_path / "onnx/tokenizer.json").exists() and (tmp_path / "onnx/vocab.json").is_file()
 
 
 @pytest.mark.parametrize("variance", ["fixed", pytest.param("learned", marks=pytest.mark.slow)])

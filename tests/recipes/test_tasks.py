@@ -433,3 +433,16 @@ def test_what_a_network_drops_hangs_on_seed_and_place_alone(monkeypatch: pytest.
     assert torch.equal(first[0], first[3])
     assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
     assert (task.pieces, diffusion(0).pieces) == ("settled", "alike")
+
+
+def test_processes_make_the_batches_of_what_is_on_disk_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where captions are read by a network on the GPU as they come, nor where a stream holds connections."""
+    monkeypatch.setattr("pinxit.recipes.diffusion.task.Bank", Shelf)
+    read, blind = diffusion(0), diffusion(0)
+    blind.config = replace(BASE, unet=replace(BASE.unet, text=0))
+    assert (read.apart(), blind.apart()) == (False, True)
+    some: Any = read.bank
+    read.stored = some  # whatever they are: only that there are some
+    assert read.apart()
+    read.bank = None
+    assert not read.apart()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pinxit.training import log as module
-from pinxit.training.log import METRICS, QUIET, Log, duration, read_metrics
+from pinxit.training.log import METRICS, QUIET, Log, Meter, duration, read_metrics
 
 SPEED = {"loss": 0.123456789, "pictures_per_s": 7.4}
 
@@ -31,6 +32,31 @@ def test_lines_for_people_come_seldom_and_say_what_is_left(
     ]
     lines = read_metrics(tmp_path)
     assert [line["images"] for line in lines] == [60, 70, 80, 100, 108] and lines[0]["loss"] == 0.123457
+
+
+def test_who_waits_for_data_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Speeds are those of the updates alone; the screen tells of waiting where it is notable."""
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: 1e3 * now))
+
+    def made() -> Iterator[int]:
+        nonlocal now
+        for number in range(4):
+            now += 0.5
+            yield number
+
+    meter = Meter()
+    with Log(tmp_path, "toy", 100, 0) as log:
+        for number in meter.timing(made()):
+            now += 20.0
+            assert meter.waited == 0.5 * (1 + number % 2)
+            if number % 2:
+                meter.read()
+                log.line(number, SPEED | {"waiting": 0.0999 if number == 1 else 0.1})
+    first, second = capsys.readouterr().err.splitlines()
+    assert "waiting" not in first and "7 pictures/s, 10% of the time spent waiting for batches" in second
 
 
 def test_the_first_line_is_shown_at_once_and_others_are_quiet(

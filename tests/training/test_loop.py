@@ -241,6 +241,7 @@ def test_task_hooks_and_files(tmp_path: Path) -> None:
     assert line["images"] == 128 and line["half"] == 0.5 and line["error"] == line["loss"]
     assert states.read_machine(tmp_path) == machine("cpu")
     assert line["pictures_per_s"] > 0 and line["gflops_per_s"] > 0 and 0 < line["share"] < 1
+    assert 0 < line["waiting"] < 1
     assert states.read_weights(tmp_path, "net").keys() == task.net.state_dict().keys()
 
 

@@ -13,6 +13,7 @@ from pinxit.training import muon as module
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
+from pinxit.training.lora import adapt
 from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, by_owners, by_travel, muon, orthogonal
 from pinxit.training.optim import adamw, trained
 from pinxit.training.plan import Batch, Plan
@@ -106,6 +107,22 @@ def test_the_second_update_remembers_the_first() -> None:
     average = (1 - MOMENTUM) * (MOMENTUM * first + second)
     moved = 0.1 * ADAM_RMS * 80**0.5 * orthogonal(torch.lerp(second, average, MOMENTUM)[None])[0]
     torch.testing.assert_close(weight.detach(), before * (1 - 0.1 * 0.5) - moved, atol=2e-3, rtol=0)
+
+
+def test_what_a_lora_adds_to_packed_matrices_is_split_as_they_are() -> None:
+    """`up` has a row for each row of the matrix; `down` is shared by its parts."""
+    modules = {"it": nn.ModuleDict({"block": nn.ModuleDict({"qkv": nn.Linear(96, 288), "mlp": nn.Linear(96, 96)})})}
+    assert list(muon(modules, plan()).parts.values()) == [3, 1]
+    adapt(modules, 64)
+    optimiser = muon(modules, plan())
+    found = {name: optimiser.parts[p] for name, p in trained(modules).items() if p in optimiser.parts}
+    added = "parametrizations.weight.0"
+    assert found == {
+        f"it/block.qkv.{added}.up": 3,
+        f"it/block.qkv.{added}.down": 1,
+        f"it/block.mlp.{added}.up": 1,
+        f"it/block.mlp.{added}.down": 1,
+    }
 
 
 def test_kernels_in_either_memory_order_move_alike() -> None:

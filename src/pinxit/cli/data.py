@@ -68,9 +68,10 @@ def preview(
     from pinxit.data.problems import Problems
     from pinxit.data.sheet import sheet
     from pinxit.errors import DataError
-    from pinxit.pictures import write_png
+    from pinxit.pictures import check_picture, write_picture
 
     check_file(out)
+    check_picture(out)
     dataset = _open(source, size, split, {"language": language, "names": names}, seed)
     problems = Problems(getattr(dataset, "problems", ()))
     shown = _pick(dataset, source, count, seed, problems)
@@ -78,7 +79,9 @@ def preview(
     if not shown:
         raise DataError(f"{source} has no picture that can be shown.")
     texts = ["\n".join(example.captions[:captions]) for example in shown]
-    write_png(out, sheet([example.picture for example in shown], texts, columns), {"source": source, "captions": texts})
+    write_picture(
+        out, sheet([example.picture for example in shown], texts, columns), {"source": source, "captions": texts}
+    )
     _warn_of_missing_font(texts)
     print_lines(str(out))
 

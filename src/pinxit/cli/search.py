@@ -13,6 +13,7 @@ from pinxit.cli.open_clip import activation_of, clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import check_file, check_writable
+from pinxit.pictures import check_picture
 from pinxit.texts import counted, printable
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def find(
     from pinxit.recipes.clip.index import PictureIndex
 
     check_file(out)
+    check_picture(out)
     opened = PictureIndex.open(index)
     try:
         clip = Clip(
@@ -113,7 +115,7 @@ def _write_sheet(hits: list[Hit], out: Path) -> bool:
     from pinxit.data.problems import ItemError
     from pinxit.data.sheet import sheet
     from pinxit.data.transforms import square
-    from pinxit.pictures import write_png
+    from pinxit.pictures import write_picture
 
     shown, labels = [], []
     for hit in hits:
@@ -123,5 +125,5 @@ def _write_sheet(hits: list[Hit], out: Path) -> bool:
         except ItemError as error:
             warn(f"no longer readable: {error}")
     if shown:
-        write_png(out, sheet(shown, labels))
+        write_picture(out, sheet(shown, labels))
     return bool(shown)

@@ -56,6 +56,12 @@ def fit(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
     return np.array(image.resize((size, size), method, box=region))
 
 
+def square_of(width: int, height: int, size: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Which part (start, stop) of the columns and of the rows, in source pixels, `square` keeps at `size`."""
+    columns, rows = (_centre(side, min(width, height), size, size) for side in (width, height))
+    return columns, rows
+
+
 def augment_dvae(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
     """DALL-E A.1: a random square, shrunk by area to 9/8 .. 12/8 of `size`, a random crop of it, perhaps mirrored.
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer, Detect, columns
 from pinxit.evaluation.geneval import Rules, complaints, needs
-from pinxit.evaluation.questions import Question, true_picture
+from pinxit.evaluation.questions import Question, check_seeds, true_picture
 from pinxit.evaluation.report import ScoreTable
 from pinxit.world.famous import famous_sentences
 
@@ -29,6 +29,7 @@ class FamousExam:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UsageError(f"every sentence needs at least one seed, not {self.seeds}.")
+        check_seeds(self.seed, self.seeds)
 
 
 def famous_questions(exam: FamousExam) -> list[Question]:

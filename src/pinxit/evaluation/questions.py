@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from pinxit.errors import UsageError
+from pinxit.schema import LARGEST
 from pinxit.world.dice import Dice
 from pinxit.world.draw import render
 from pinxit.world.expectations import ExpectedScene, demand
@@ -62,6 +63,7 @@ class Exam:
     def __post_init__(self) -> None:
         if self.prompts < 1:
             raise UsageError(f"an exam needs at least one prompt, not {self.prompts}.")
+        check_seeds(self.seed, self.prompts)
         if self.words != "plain" and (self.preset != "small" or self.language != "en"):
             raise UsageError(f"{self.words} prompts are known for the English of the small world alone.")
         if self.words != "plain" and UNNAMED & set(self.tasks):
@@ -78,6 +80,12 @@ class Question:
     scene: Scene  # whose render is a right picture
     expected: ExpectedScene
     key: int  # of random draws for the question, such as its wrong picture
+
+
+def check_seeds(first: int, count: int) -> None:
+    """Raise UsageError unless the seeds `first`, `first` + 1, ... of `count` pictures are ones that painters take."""
+    if first + count - 1 > LARGEST:
+        raise UsageError(f"seed={first} is too large for {count} seeds from it on: choose one below 2**63 - {count}.")
 
 
 def judged_by(attributes: frozenset[str], preset: PresetName) -> tuple[str, ...]:

@@ -22,10 +22,11 @@ from pinxit.models.clip import CLIP
 from pinxit.models.conditions import ANY
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.unet import UNet
-from pinxit.recipes.clip.encoder import PART, ClipEncoder
+from pinxit.recipes.clip.encoder import PART, ClipEncoder, place_of
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.schedule import TIMES
+from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.manifest import MANIFEST
 from pinxit.weights.onnx_files import Network, Written, check_installed, write_onnx
@@ -39,28 +40,34 @@ LENGTHS = (5, 12)  # of the random texts, in turn: two of them show that the len
 def export_onnx(name_or_path: str | Path, out: Path) -> list[Written]:
     """Write every network of a checkpoint, or the towers of any CLIP that `load_clip` opens, into the folder `out`.
 
-    `out` also gets `onnx.json`, which describes inputs and outputs, and the checkpoint's tokenizer. Raises UsageError
-    where `pinxit[onnx]` is not installed, CheckpointError where there is nothing to export, and PinxitError when an
-    exported file does not compute what its network does; `out` is then left as it was.
+    `out` also gets `onnx.json`, which describes inputs and outputs, and the tokenizer. Raises UsageError where
+    `pinxit[onnx]` is not installed, CheckpointError where there is nothing to export, and PinxitError when an exported
+    file does not compute what its network does; `out` is then left as it was.
     """
     check_installed()
-    checkpoint, networks = _networks(name_or_path)
+    origin, networks = _networks(name_or_path)
     if not networks:
         raise CheckpointError(f"{name_or_path} holds no network that becomes ONNX: no CLIP, no decoder, none denoises.")
     with replacing_folder(out) as folder:
         written = [write_onnx(network, folder) for network in networks]
-        about = {"of": str(name_or_path), "hash": checkpoint.hash if checkpoint else None}
+        about = {"of": str(name_or_path), "hash": None if isinstance(origin, ClipTokenizer) else origin.hash}
         write_json(folder / DESCRIPTION, about | {"networks": [asdict(one) for one in written]})
+        if isinstance(origin, ClipTokenizer):
+            origin.save(folder)
+            return written
         for name in TOKENIZER:
-            if checkpoint and (checkpoint.folder / name).is_file():
-                write_bytes(folder / name, (checkpoint.folder / name).read_bytes())
+            if (origin.folder / name).is_file():
+                write_bytes(folder / name, (origin.folder / name).read_bytes())
     return written
 
 
-def _networks(name_or_path: str | Path) -> tuple[Checkpoint | None, list[Network]]:
+def _networks(name_or_path: str | Path) -> tuple[Checkpoint | ClipTokenizer, list[Network]]:
+    """The networks, and their checkpoint; of a CLIP of others its tokenizer, which its files need not hold."""
     ours = str(name_or_path) in shipped() or (Path(name_or_path) / MANIFEST).is_file()
     if not ours:
-        return None, list(_towers(ClipEncoder.open(name_or_path, "cpu").model))
+        model, path = ClipEncoder.open(name_or_path, "cpu").model, place_of(name_or_path)
+        tokenizer = ClipTokenizer.open(path if path.is_dir() else path.parent, model.config.text.vocab)
+        return tokenizer, list(_towers(model))
     checkpoint = open_checkpoint(find(name_or_path))
     return checkpoint, [network for part in checkpoint.parts for network in _of_part(checkpoint, part)]
 

@@ -36,17 +36,17 @@ class Kind:
     """Figures of a GPU from its data sheet."""
 
     bf16: float  # dense bfloat16 matrix products, operations per second; 0: it has none, so plans are run in fp32
-    fp32: float  # the same for float32, with TF32 where the GPU has it
+    fp32: float  # the same for float32; without TF32, which pinxit never switches on for them
     bytes: float  # memory
 
 
 KINDS = {
     "v100": Kind(0.0, 15.7e12, 32e9),
-    "a100": Kind(312e12, 156e12, 80e9),
-    "h100": Kind(989e12, 494e12, 80e9),
-    "h200": Kind(989e12, 494e12, 141e9),
-    "b200": Kind(2250e12, 1100e12, 180e9),
-    "l40s": Kind(362e12, 183e12, 48e9),
+    "a100": Kind(312e12, 19.5e12, 80e9),
+    "h100": Kind(989e12, 67e12, 80e9),
+    "h200": Kind(989e12, 67e12, 141e9),
+    "b200": Kind(2250e12, 75e12, 180e9),
+    "l40s": Kind(362e12, 91.6e12, 48e9),
     "rtx4090": Kind(165e12, 82.6e12, 24e9),
 }
 """From NVIDIA's data sheets, without sparsity."""
@@ -79,10 +79,11 @@ def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUA
         rows = rows_together(stage.plan, gpus)
         if not kind.bf16:
             stage = replace(stage, plan=replace(stage.plan, precision="fp32"))
-        cost = cost_of(stage, torch.device("cpu"), native=True)
+        own = replace(stage, plan=replace(stage.plan, micro=rows, batch=stage.plan.batch // gpus))  # a rank's
+        cost = cost_of(own, torch.device("cpu"), native=True)
         peak = kind.bf16 if stage.plan.precision == "bf16" else kind.fp32
         seconds = stage.plan.images * cost.flops / (gpus * peak * share)
-        yield Outlook(stage, cost, rows, cost.memory(replace(stage.plan, micro=rows, batch=rows), gpus), seconds)
+        yield Outlook(stage, cost, rows, cost.memory(own.plan, gpus), seconds)
 
 
 def table(name: str, gpus: int, kind: str, share: float | None = None, changes: Sequence[str] = ()) -> list[str]:

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import PinxitError
+from pinxit.pictures import encode_picture
 from pinxit.serve import records
 from pinxit.serve.catalog import ServerJob
 from pinxit.serve.dispatcher import TERMINAL, JobHandle
-from pinxit.serve.encoding import encode_picture
 from pinxit.serve.errors import RefusedError, as_refused, key_reused
 from pinxit.serve.feed import Feeds
 from pinxit.serve.job_requests import plan_of_request, plan_when_checked

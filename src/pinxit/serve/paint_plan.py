@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import UsageError
+from pinxit.pictures import Format, encode_picture
 from pinxit.recipes.painting import picture_facts
-from pinxit.serve.encoding import Format, encode_picture, resize_square
+from pinxit.serve.encoding import resize_square
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.schemas import (
     BlendRequest,

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from pinxit.pictures import Format
 from pinxit.schema import LARGEST
-from pinxit.serve.encoding import Format
 
 MAX_PROMPT = 32_000
 MAX_INPUTS = 2048  # of an embeddings request, as OpenAI has it

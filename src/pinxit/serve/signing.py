@@ -15,7 +15,8 @@ import numpy as np
 
 from pinxit import __version__
 from pinxit.errors import PinxitError, UsageError
-from pinxit.serve.encoding import MEDIA_TYPES, Format, encode_picture
+from pinxit.pictures import Format, encode_picture
+from pinxit.serve.encoding import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from pinxit.serve.settings import Settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -38,14 +39,15 @@ class Cost:
     rows: tuple[tuple[int, int], ...] = ()  # of each trainable tensor: its rows, and the numbers in each row
     still_rows: tuple[tuple[int, int], ...] = ()  # of each frozen tensor
     units: tuple[int, ...] = ()  # parameters of each block that FSDP gathers by itself
+    border_bytes: float = 0.0  # with gradient caching: what is kept of every picture, whichever `plan.micro` are run
 
     def memory(self, plan: Plan, ranks: int = 1) -> float:
-        """Bytes that training takes on rank 0 of `ranks`; `plan.micro` or `plan.batch` is the batch of that rank.
+        """Bytes that training takes on rank 0 of `ranks`; `plan.batch` is the batch of that rank.
 
         Trainable parameters: weights, gradients, two Adam moments and the average, in fp32. Frozen ones: weights alone.
         Besides, activations, and with bf16 a copy of all weights. With `plan.shard` and several ranks: see `cut`.
         """
-        activations = self.activation_bytes * (plan.micro or plan.batch)
+        activations = self.activation_bytes * (plan.micro or plan.batch) + self.border_bytes * plan.batch
         if plan.shard and ranks > 1:
             return self.cut(plan, ranks) + activations
         copies = (2 if plan.precision == "bf16" else 0) * (self.parameters + self.still)
@@ -71,35 +73,50 @@ class Cost:
 def measure(task: Task, batch: Batch, plan: Plan, device: torch.device, native: bool = False) -> Cost:
     """Measure one forward and backward pass over `batch` (a few pictures suffice); the task is left as it was.
 
+    `plan.batch`: the pictures of a rank, of which a task that caches gradients runs some `at_once`.
     `native`: see `precision.autocast`.
     """
-    modules = task.modules()
+    modules, border = task.modules(), 0
     size = len(next(iter(batch.values())))
-    kept = Kept(weights(modules).values())
-    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
-    with buffers_restored(modules), calls_noted(modules) as calls, counter:
-        with autocast(plan, device, native), kept:
-            loss, _ = task.loss(batch, whole(0, size))
-        torch.autograd.backward(loss)
-    parameters, inside = trained(modules), 0
-    if not any(map(is_cut, parameters.values())):  # gathered weights would be counted as activations
-        with buffers_restored(modules), autocast(plan, device, native):
-            inside = max((bytes_inside(*call) for call in calls.items()), default=0)
-    for parameter in parameters.values():
-        parameter.grad = None
-    activations = inside + kept.bytes
+    caching: Callable[[int], AbstractContextManager[object]] = getattr(task, "caching", nullcontext)
+    with caching(0):
+        flops, activations = _traced(task, batch, plan, device, native)
+    if 0 < getattr(task, "at_once", 0) < plan.batch:
+        with caching(-(-size // 2)):
+            flops, border = _traced(task, batch, plan, device, native, blocks=False)
     every = {id(parameter): parameter for module in modules.values() for parameter in module.parameters()}
-    learning = {id(parameter) for parameter in parameters.values()}
+    learning = {id(parameter) for parameter in trained(modules).values()}
     rows, still = (tuple(_rows(p) for key, p in every.items() if (key in learning) == which) for which in (True, False))
     return Cost(
         sum(map(prod, rows)),
-        counter.get_total_flops() / size,
-        float(activations) / size,
+        flops / size,
+        (activations - border) / size,
         sum(map(prod, still)),
         rows,
         still,
         tuple(sum(p.numel() for p in unit.parameters()) for m in modules.values() for unit in units_of(m)),
+        border / size,
     )
+
+
+def _traced(
+    task: Task, batch: Batch, plan: Plan, device: torch.device, native: bool, blocks: bool = True
+) -> tuple[int, int]:
+    """Operations of a forward and backward pass, and the bytes kept for it: with `blocks` those inside of one, too."""
+    modules, inside = task.modules(), 0
+    kept = Kept(weights(modules).values())
+    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    with buffers_restored(modules), calls_noted(modules) as calls, counter:
+        with autocast(plan, device, native), kept:
+            loss, _ = task.loss(batch, whole(0, len(next(iter(batch.values())))))
+        torch.autograd.backward(loss)
+    parameters = trained(modules)
+    if blocks and not any(map(is_cut, parameters.values())):  # gathered weights would be counted as activations
+        with buffers_restored(modules), autocast(plan, device, native):
+            inside = max((bytes_inside(*call) for call in calls.items()), default=0)
+    for parameter in parameters.values():
+        parameter.grad = None
+    return counter.get_total_flops(), inside + kept.bytes
 
 
 def _rows(parameter: Tensor) -> tuple[int, int]:

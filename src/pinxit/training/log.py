@@ -6,11 +6,11 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO, TypedDict
+from typing import Any, TextIO, TypedDict, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -20,8 +20,10 @@ from pinxit.errors import DataError, PinxitError
 from pinxit.files import parse_json, write_text
 from pinxit.schema import Whole
 
+T = TypeVar("T")
 METRICS = "metrics.jsonl"
 QUIET = 10.0  # seconds between plain lines, if there is no terminal for a bar
+NOTABLE = 0.1  # share of the time spent waiting for batches, from which on the screen tells it
 
 
 class Meter:
@@ -30,6 +32,15 @@ class Meter:
     def __init__(self) -> None:
         self.sums: dict[str, Tensor | float] = {}
         self.count = 0
+        self.waited = 0.0  # seconds, for what `timing` gave
+
+    def timing(self, batches: Iterator[T]) -> Iterator[T]:
+        """The same batches, noting how long they were waited for."""
+        began = time.perf_counter()
+        for batch in batches:
+            self.waited += time.perf_counter() - began
+            yield batch
+            began = time.perf_counter()
 
     def add(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Add one batch's numbers."""
@@ -41,7 +52,7 @@ class Meter:
     def read(self) -> dict[str, float]:
         """The means since the last call, and reset them."""
         means = {name: float(value) / max(1, self.count) for name, value in self.sums.items()}
-        self.sums, self.count = {}, 0
+        self.sums, self.count, self.waited = {}, 0, 0.0
         return means
 
 
@@ -115,6 +126,8 @@ class Log:
         brief = f"loss {numbers['loss']:.4f}, {numbers['pictures_per_s']:.0f} pictures/s"
         if numbers.get("share"):
             brief += f", {numbers['share']:.0%} of the matrix rate"
+        if numbers.get("waiting", 0.0) >= NOTABLE:
+            brief += f", {numbers['waiting']:.0%} of the time spent waiting for batches"
         if "zero_shot" in numbers:
             brief += f", zero-shot {numbers['zero_shot']:.1%}"
         if self.bar:

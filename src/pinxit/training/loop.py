@@ -93,7 +93,7 @@ def fit(
         meter, since, saved = Meter(), at.seconds, time.monotonic()
         scores: dict[str, float] = {}  # of the latest preview, until they are logged
         with prefetch(task, plan, at.images, goal, on, ranks) as batches, Writer.on(folder, on) as writer:
-            for pieces in batches:
+            for pieces in meter.timing(batches):
                 began = time.perf_counter()
                 meter.add(step(task, plan, state, pieces, ranks))
                 at.seconds += time.perf_counter() - began
@@ -101,9 +101,8 @@ def fit(
                 if _passed(at.images, plan.preview_interval(), plan) or at.images >= plan.images:
                     scores = _look(task, plan, state, folder, ranks)
                 if _passed(at.images, plan.log_interval(), plan) or at.images >= goal:
-                    updates = meter.count
-                    numbers = ranks.mean(meter.read())
-                    log.line(at.images, numbers | _speed(at, updates, cost, plan, ranks, since) | scores)
+                    speed = _speed(at, meter, cost, plan, ranks, since)
+                    log.line(at.images, ranks.mean(meter.read()) | speed | scores)
                     since, scores = at.seconds, {}
                 if at.images >= plan.images:
                     check_worth(at, plan, task.name)  # before any save: a finished run is not looked at again
@@ -207,7 +206,8 @@ def _prepare(task: Task, plan: Plan, images: int, ranks: Ranks, log: Log) -> Cos
             for parameter in trained(task.modules()).values():
                 parameter.grad = None
 
-    cost = measure(task, load(replace(rows, count=min(4, rows.count))), plan, device)
+    own = replace(plan, micro=0, batch=plan.batch // ranks.world)
+    cost = measure(task, load(replace(rows, count=min(4, rows.count))), own, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()
     how = compile_modules(hot, plan, device, trial)
     cut = f", cut among {ranks.world} ranks in {counted(1 + len(hot), 'unit')}" if isinstance(task, Sharded) else ""
@@ -217,13 +217,17 @@ def _prepare(task: Task, plan: Plan, images: int, ranks: Ranks, log: Log) -> Cos
     return cost
 
 
-def _speed(at: Progress, count: int, cost: Cost, plan: Plan, ranks: Ranks, since: float) -> dict[str, float]:
-    """The speed of the last `count` updates, over all ranks, as numbers to log."""
-    pictures_per_s = count * plan.batch / max(1e-9, at.seconds - since)
+def _speed(at: Progress, meter: Meter, cost: Cost, plan: Plan, ranks: Ranks, since: float) -> dict[str, float]:
+    """The speed of the updates that `meter` has counted, over all ranks, as numbers to log.
+
+    `waiting` is the share of the time in which there was no batch to train on; the other numbers are of the rest.
+    """
+    pictures_per_s = meter.count * plan.batch / max(1e-9, at.seconds - since)
     rate = cost.flops * pictures_per_s
-    speed = {"pictures_per_s": pictures_per_s, "gflops_per_s": rate / 1e9}
-    share = {"share": rate / (ranks.world * matrix_rate(product_dtype(plan, ranks.device), ranks.device.type))}
-    return speed | share | {"skipped": float(at.skipped), "seconds": at.seconds}
+    peak = ranks.world * matrix_rate(product_dtype(plan, ranks.device), ranks.device.type)
+    waiting = meter.waited / max(1e-9, meter.waited + at.seconds - since)
+    speed = {"pictures_per_s": pictures_per_s, "gflops_per_s": rate / 1e9, "share": rate / peak, "waiting": waiting}
+    return speed | {"skipped": float(at.skipped), "seconds": at.seconds}
 
 
 def _look(task: Task, plan: Plan, state: State, folder: Path, ranks: Ranks) -> dict[str, float]:

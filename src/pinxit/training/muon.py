@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 
 from pinxit.models.dtypes import fastest_dtype
 from pinxit.training.local import is_cut, local
+from pinxit.training.lora import DOWN, INSIDE
 from pinxit.training.optim import adamw, decays, trained
 from pinxit.training.plan import Plan
 
@@ -176,4 +177,8 @@ def _inside(modules: Mapping[str, nn.Module], name: str, parameter: nn.Parameter
 
 
 def _parts(name: str) -> int:
-    return PARTS.get(name.split(".")[-2], 1) if "." in name else 1
+    """How many matrices a parameter holds, by the name of its layer; of a LoRA `up` is split as the matrix would be."""
+    layer, adapted, added = name.partition(INSIDE)
+    if not adapted:
+        layer = name.rpartition(".")[0]
+    return 1 if added.endswith(DOWN) else PARTS.get(layer.rpartition(".")[2], 1)

@@ -35,6 +35,8 @@ class Task(Protocol):
       not. "settled": rows are normalised or counted per micro-batch, so that a run must keep the size it began with.
       "one": the loss compares all rows of the batch with each other (contrastive), so that it is never split; the task
       may use `plan.micro` itself.
+    - `at_once: int` and `caching(rows)`, of a task that caches gradients: how many rows have activations in memory at
+      a time (0: all), and a context in which it is another number, for measuring costs with a few rows.
     """
 
     @property
@@ -87,7 +89,7 @@ class Plan:
     ema: Decay = 0.999  # decay of the averaged weights (EMA); 0: no average is kept
     ema_every: Count = 1  # updates between two steps of the average
     precision: Literal["bf16", "fp32"] = "bf16"  # of products, in fp32 where bf16 is emulated; master weights are fp32
-    channels_last: bool = False  # memory layout of convolution kernels
+    channels_last: bool = False  # memory layout of convolution kernels; those of `shard` stay as FSDP2 needs them
     compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA only
     shard: bool = False  # FSDP2: weights, gradients, moments and averages sharded among ranks, not copied to each
     recompute: bool = False  # activation checkpointing: blocks run again in the backward pass, to save memory

@@ -51,6 +51,12 @@ def load_public_clip(
     return _loaded(recognise(path, activation), path, dtype)
 
 
+def check_activation(asked: Activation | None, stated: Activation, name: object) -> None:
+    """Raise UsageError where an activation is `asked` of weights that state another one: they are run by their own."""
+    if asked not in (None, stated):
+        raise UsageError(f"{name} states its activation, {stated}: it cannot be run with --activation {asked}.")
+
+
 def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
     """The CLIP whose towers have folders of their own, as in the pipelines of diffusers.
 

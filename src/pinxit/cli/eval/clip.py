@@ -43,6 +43,8 @@ def labels(
 
       pinxit eval labels fashion-mnist --checkpoint runs/clip/checkpoint --checkpoint runs/resnet/checkpoint
     """
+    if templates != DATA and all(_is_classifier(name) for name in checkpoint):
+        raise UsageError("--templates is of CLIPs, and no --checkpoint is one: leave it out.")
     accuracies = {name: _score(data, split, name, templates, pictures, device) for name in checkpoint}
     if as_json:
         print_json({"data": data, "split": split, "accuracy": accuracies})
@@ -70,6 +72,9 @@ def shift(
       pinxit eval shift --clip runs/clip/checkpoint --classifier runs/resnet/checkpoint
     """
     from pinxit.evaluation.accuracy import Shift, closed
+
+    if _is_classifier(clip):
+        raise UsageError(f"--clip {clip} holds a classifier: name a CLIP.")
 
     def measure(name: str) -> Shift:
         seen, unseen = (_score(data, split, name, templates, pictures, device) for split in ("seen", "unseen"))
@@ -142,21 +147,28 @@ def _score(data: str, split: str, checkpoint: str, templates: str, pictures: int
         return accuracy(source, count, opened(source), watch)
 
 
+def _is_classifier(checkpoint: str) -> bool:
+    from pathlib import Path
+
+    from pinxit.recipes.classifier import RECIPE
+    from pinxit.weights.checkpoint import open_checkpoint
+    from pinxit.weights.manifest import MANIFEST
+
+    return (Path(checkpoint) / MANIFEST).is_file() and open_checkpoint(Path(checkpoint)).recipe == RECIPE
+
+
 def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[LabelledDataset], Namer]]:
     """The size of pictures that a model takes, and a function that names those of a dataset."""
     from pathlib import Path
 
-    from pinxit.recipes.classifier import RECIPE, Classifier
+    from pinxit.recipes.classifier import Classifier
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.clip.templates import templates as sentences
     from pinxit.recipes.clip.zero_shot import ZeroShot
     from pinxit.weights.checkpoint import open_checkpoint
-    from pinxit.weights.manifest import MANIFEST
 
-    if (Path(checkpoint) / MANIFEST).is_file() and (
-        opened_checkpoint := open_checkpoint(Path(checkpoint))
-    ).recipe == RECIPE:
-        classifier = Classifier(opened_checkpoint, device)
+    if _is_classifier(checkpoint):
+        classifier = Classifier(open_checkpoint(Path(checkpoint)), device)
         return classifier.size, lambda source: classifier.names
     encoder, asked = ClipEncoder.open(checkpoint, device), None if templates == DATA else sentences(templates)
 

@@ -13,6 +13,7 @@ from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
 from pinxit.files import check_file
+from pinxit.pictures import check_picture
 
 if TYPE_CHECKING:
     from pinxit.evaluation.report import ScoreTable
@@ -28,7 +29,7 @@ def famous(
     changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam resumes.")] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="Write a PNG of every best picture, marked right or wrong.")
+        Path | None, typer.Option(help="Write a picture of every best picture, marked right or wrong.")
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -49,6 +50,7 @@ def famous(
     from pinxit.recipes.judge.judge import Judge
 
     check_file(out, sheet)
+    check_picture(sheet)
     exam = from_dict(FamousExam, {"seeds": seeds, "language": language, "seed": seed}, "exam")
     opened = Judge.open(judge, device)
     asked = famous_questions(exam)

@@ -68,13 +68,13 @@ def origin(exam: Any, device: str) -> dict[str, Any]:
 
 
 def write_sheet(path: Path, done: ExamProgress) -> None:
-    """Write a PNG of the best pictures that were kept, marked right or wrong."""
+    """Write a picture of the best pictures that were kept, marked right or wrong."""
     from pinxit.data.sheet import sheet
     from pinxit.evaluation.report import marked
-    from pinxit.pictures import write_png
+    from pinxit.pictures import write_picture
 
     shown = done.answers[: len(done.pictures)]
-    write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
+    write_picture(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
 
 
 def write_report(out: Path, exam: Any, device: str, content: dict[str, Any], painted: bool = True) -> None:

@@ -50,8 +50,12 @@ def sweep(
         ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted sweep resumes.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a PNG: alignment against distance, and saturation.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first 8 prompts, a row per setting.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a picture: alignment against distance, and saturation.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a picture of the first 8 prompts, a row per setting.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Paint the same prompts with the same noise under several settings, and show costs and measures of each.
@@ -77,9 +81,10 @@ def sweep(
     from pinxit.evaluation.partial import alone_for
     from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
     from pinxit.evaluation.variations import combinations
-    from pinxit.pictures import write_png
+    from pinxit.pictures import check_picture, write_picture
 
     check_file(out, plot, sheet)
+    check_picture(plot, sheet)
     varied = _varied(vary)
     planned = combinations(varied, settings_of(changes))
     asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}
@@ -92,9 +97,9 @@ def sweep(
         )
         show_table(title, *cells(tried, true, list(varied)), left=len(varied))
         if plot:
-            write_png(plot, plot_of(title, tried, true, varied), about)
+            write_picture(plot, plot_of(title, tried, true, varied), about)
         if sheet:
-            write_png(sheet, sheet_of(tried, list(varied), setup.asked), about)
+            write_picture(sheet, sheet_of(tried, list(varied), setup.asked), about)
         if out:
             _write(out, about | {"vary": varied}, tried, true)
 

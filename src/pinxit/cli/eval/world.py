@@ -14,6 +14,7 @@ from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
 from pinxit.errors import UsageError
 from pinxit.files import check_file
+from pinxit.pictures import check_picture
 from pinxit.texts import counted
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def world(
     words: Words = "plain",
     changes: Changes = None,
     out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam resumes.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first prompts' best pictures.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a picture of the first prompts' best pictures.")] = None,
     device: Device = "auto",
 ) -> None:
     """Score a painter on the built-in world with GenEval's protocol, best of 1, 4, 16 ... candidates.
@@ -65,6 +66,7 @@ def world(
     from pinxit.recipes.judge.judge import Judge
 
     check_file(out, sheet)
+    check_picture(sheet)
     if judge_only and (sheet is not None or changes):
         raise UsageError("--judge-only paints nothing: leave out --sheet and --set.")
     judge = judge or JUDGES.get(world or "small", "judge")

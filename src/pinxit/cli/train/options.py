@@ -47,8 +47,19 @@ Quiet = Annotated[bool, typer.Option(help="No progress on stderr.")]
 
 
 def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]:
-    """Changes for `config.override`: the fields whose option was given, then those of --set."""
-    return [f"{name}={value}" for name, value in fields.items() if value is not None] + list(changes or [])
+    """Changes for `config.override`: the fields whose option was given, then those of --set.
+
+    Raises UsageError for a field that both give, with different values; --lora is of all networks, of which --set may
+    take some out.
+    """
+    from pinxit.errors import UsageError
+
+    given = {name: str(value) for name, value in fields.items() if value is not None}
+    for change in changes or ():
+        name, _, value = change.partition("=")
+        if given.get(name, value) != value and not name.endswith("lora"):
+            raise UsageError(f"--set {change} contradicts the option that sets {name} to {given[name]}: leave one out.")
+    return [f"{name}={value}" for name, value in given.items()] + list(changes or [])
 
 
 def adapting(rank: int | None, plans: Sequence[str]) -> dict[str, Any]:
@@ -77,10 +88,13 @@ def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], i
 def started_from(names: Sequence[str] | None, *recipes: str, activation: Activation | None = None) -> Start | None:
     """The checkpoint or published weights that --init-from names.
 
-    Raises CheckpointError when there are none of these recipes, UsageError for an `activation` of no weights.
+    Raises CheckpointError when there are none of these recipes, UsageError for an `activation` of no weights or of
+    weights that state another one.
     """
     from pinxit.errors import CheckpointError, UsageError
+    from pinxit.models.clip import CLIPConfig
     from pinxit.recipes.starts import open_start
+    from pinxit.weights.public_clip import check_activation
 
     if not names:
         if activation is not None:
@@ -90,6 +104,8 @@ def started_from(names: Sequence[str] | None, *recipes: str, activation: Activat
     if checkpoint.recipe not in recipes:
         which = f"neither {' nor '.join(recipes)}" if len(recipes) > 1 else f"not {recipes[0]}"
         raise CheckpointError(f"{checkpoint.folder} holds a checkpoint of {checkpoint.recipe}, {which}.")
+    if activation is not None:
+        check_activation(activation, checkpoint.config("clip", CLIPConfig).activation, checkpoint.folder)
     return checkpoint
 
 

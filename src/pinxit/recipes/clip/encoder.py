@@ -27,7 +27,7 @@ from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import fingerprint, open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
 from pinxit.weights.manifest import MANIFEST
-from pinxit.weights.public_clip import load_public_clip
+from pinxit.weights.public_clip import check_activation, load_public_clip
 from pinxit.weights.zoo import find, shipped
 
 if TYPE_CHECKING:
@@ -78,15 +78,15 @@ class ClipEncoder:
         """A shipped name, a checkpoint folder of pinxit, published weights (`load_public_clip`), or "hub:OWNER/NAME".
 
         Raises CheckpointError when there is none, or when it holds no CLIP; UsageError for an engine that cannot be
-        used.
+        used, and for another `activation` than the weights state.
         """
         model, tokenize = cls._read(name_or_path, activation)
+        check_activation(activation, model.config.activation, name_or_path)
         return cls(model, tokenize, _located(name_or_path), device, engine=engine, precision=precision)
 
     @classmethod
     def _read(cls, name_or_path: str | Path, activation: Activation | None) -> tuple[CLIP, Tokenize]:
-        hub = str(name_or_path).startswith(PREFIX)
-        path = fetch(str(name_or_path)) if hub else Path(name_or_path)
+        path = place_of(name_or_path)
         if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
             return cls._ours(name_or_path)
         if not path.exists():
@@ -197,6 +197,12 @@ class ClipEncoder:
         if name not in self._compiled:
             self._compiled[name] = compiled(encode, self.model, part, self.precision)
         return self._compiled[name]
+
+
+def place_of(name_or_path: str | Path) -> Path:
+    """The file or folder of published weights; those of the hub are fetched."""
+    name = str(name_or_path)
+    return fetch(name) if name.startswith(PREFIX) else Path(name_or_path)
 
 
 def _located(name_or_path: str | Path) -> str:

@@ -198,7 +198,9 @@ class PictureIndex:
                 old.unlink()
 
     def search(self, vector: Floats, top: int) -> list[Hit]:
-        """The `top` nearest pictures to a unit vector [E], best first."""
+        """The `top` nearest pictures to a unit vector [E], best first. Raises UsageError for a `top` below 1."""
+        if top < 1:
+            raise UsageError(f"top={top} finds nothing: give 1 or more.")
         if not len(self):
             return []
         graph = self.graph()

@@ -6,7 +6,8 @@ Used by `pinxit train clip` and by DALL-E's last stage. Shapes: B pictures, L te
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -85,6 +86,7 @@ class ClipTask:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
         self.bank = None if bank is None else bank.holding_out(config.held_out)
         self.clip = network(lambda: CLIP(config.clip), config.seed, "clip")
+        self.at_once = config.piece
 
     def modules(self) -> dict[str, nn.Module]:
         return {"clip": self.clip}
@@ -95,6 +97,15 @@ class ClipTask:
 
     def hot(self) -> list[nn.Module]:
         return [self.clip.visual, self.clip.text]
+
+    @contextmanager
+    def caching(self, rows: int) -> Iterator[None]:
+        """Inside the context, the activations of `rows` rows are in memory at a time (0: of all)."""
+        before, self.at_once = self.at_once, rows
+        try:
+            yield
+        finally:
+            self.at_once = before
 
     def after_step(self) -> None:
         """The temperature stays above 1/100 (section 2.5)."""
@@ -127,7 +138,7 @@ class ClipTask:
         x = unit_range(batch["pictures"])
         if self.reconstruct is not None and self.config.reconstructed:
             x = self._with_reconstructed(x, rows)
-        x, piece = self._at_side(x), self.config.piece
+        x, piece = self._at_side(x), self.at_once
         image = in_pieces(self.clip.encode_image, x, piece).float()
         text = in_pieces(self.clip.encode_text, batch["ids"], piece).float()
         scale = self.clip.scale()

@@ -6,16 +6,20 @@ outward to whole cells, so that no cell is half known.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pinxit.data.transforms import square_of
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.types import Mask, Picture
 
 Hole = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
+TINY = 1e-9  # what ends exactly on a border does not touch what lies beyond
 PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are outside
 
 
@@ -28,8 +32,8 @@ def below_rows(grid: int, keep_rows: int) -> Hole:
     return hole
 
 
-def inside_box(grid: int, width: int, height: int, box: PixelBox) -> Hole:
-    """Redraw `box`, given in pixels of a picture of `width` x `height` that will be centre-cropped to a square.
+def inside_box(grid: int, width: int, height: int, box: PixelBox, size: int) -> Hole:
+    """Redraw `box`, in pixels of a picture of `width` x `height` that `transforms.square` brings to `size` pixels.
 
     Raises UsageError when the box is empty or lies outside the square that is kept.
     """
@@ -39,37 +43,38 @@ def inside_box(grid: int, width: int, height: int, box: PixelBox) -> Hole:
             f"--box {left},{top},{right},{bottom} must be left,top,right,bottom "
             f"inside the picture of {width}x{height} pixels."
         )
-    side = min(width, height)
-    cell = side / grid
-    x, y = (width - side) / 2, (height - side) / 2
-    columns = _cells(left - x, right - x, cell, grid)
-    rows = _cells(top - y, bottom - y, cell, grid)
+    across, down = square_of(width, height, size)
     hole = np.zeros((grid, grid), bool)
-    hole[rows, columns] = True
+    hole[_cells(top, bottom, down, grid), _cells(left, right, across, grid)] = True
     if not hole.any():
         raise UsageError(f"--box {left},{top},{right},{bottom} lies outside the centre square that is painted on.")
     return hole
 
 
-def under_mask(grid: int, mask: Mask) -> Hole:
-    """Redraw every cell of the centre square in which the mask paints any pixel. Raises UsageError if there is none."""
+def under_mask(grid: int, mask: Mask, size: int) -> Hole:
+    """Redraw every cell of the square that is kept of a picture like the mask in which the mask paints any pixel.
+
+    `size`: as in `inside_box`. Raises UsageError if there is none.
+    """
     height, width = mask.paint.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    paint = mask.paint[top : top + side, left : left + side]
-    edges = np.arange(grid + 1) * side / grid
-    starts, stops = np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int)
-    hole = np.array([[paint[a:b, c:d].any() for c, d in zip(starts, stops, strict=True)]
-                     for a, b in zip(starts, stops, strict=True)])  # fmt: skip
+    across, down = (list(_pixels(kept, grid)) for kept in square_of(width, height, size))
+    hole = np.array([[mask.paint[rows, columns].any() for columns in across] for rows in down])
     if not hole.any():
         raise UsageError("the mask paints nothing in the centre square that is painted on.")
     return hole
 
 
-def _cells(start: float, stop: float, cell: float, grid: int) -> slice:
-    tiny = 1e-9  # a box that ends exactly on a border does not take the next cell
-    first, last = np.floor(start / cell + tiny), np.ceil(stop / cell - tiny)
-    return slice(int(np.clip(first, 0, grid)), int(np.clip(last, 0, grid)))
+def _cells(start: float, stop: float, kept: tuple[float, float], grid: int) -> slice:
+    """The cells that the pixels from `start` to `stop` touch, of the part `kept`."""
+    first, last = (grid * (edge - kept[0]) / (kept[1] - kept[0]) for edge in (start, stop))
+    return slice(int(np.clip(np.floor(first + TINY), 0, grid)), int(np.clip(np.ceil(last - TINY), 0, grid)))
+
+
+def _pixels(kept: tuple[float, float], grid: int) -> Iterator[slice]:
+    """The pixels that each cell of the part `kept` touches."""
+    edges = np.linspace(*kept, grid + 1)
+    for first, last in pairwise(edges):
+        yield slice(int(np.floor(first + TINY)), int(np.ceil(last - TINY)))
 
 
 def paste_known(known: Picture, painted: Picture, hole: Hole) -> Picture:

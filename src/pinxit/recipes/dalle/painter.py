@@ -135,7 +135,7 @@ class DallePainter(Painter):
         if keep_rows is not None:
             return below_rows(self.grid, keep_rows)
         assert box is not None
-        return inside_box(self.grid, picture.shape[1], picture.shape[0], box)
+        return inside_box(self.grid, picture.shape[1], picture.shape[0], box, self.size)
 
     def complete(
         self,
@@ -163,7 +163,7 @@ class DallePainter(Painter):
         """The same request as an edit of `picture` where `mask` says (`recipes.capabilities.Edits`)."""
         if mask is None:
             raise UsageError(f"{self.name} redraws a part of a picture: send a mask that says which.")
-        return self._completing(asked, picture, under_mask(self.grid, mask))
+        return self._completing(asked, picture, under_mask(self.grid, mask, self.size))
 
     def _completing(self, asked: PaintRequest, picture: Picture, hole: Hole) -> PaintRequest:
         behind = int((~hole).flatten()[hole.argmax() :].sum())

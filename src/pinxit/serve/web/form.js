@@ -4,6 +4,7 @@ import { $, attempt, call, make, say } from "./net.js";
 import { check, radios } from "./radios.js";
 
 const KEPT = "pinxit-form";
+const AT_ONCE = 8; // painters that the server takes in one request
 export const EXAMPLES = ["an armchair in the shape of an avocado", "a fox riding a bicycle on a beach", "a capybara at sunrise",
   "a small red cube on top of a big green cube", "三个绿色的三角形"];
 let models = [];
@@ -95,9 +96,15 @@ export async function paint(parts = {}) {
   const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
   sending = true;
   const jobs = await attempt(async () => {
-    const found = await call("POST", "api/jobs", asked, { "idempotency-key": key });
+    const all = [];
+    for (let at = 0; at < asked.recipes.length; at += AT_ONCE) {
+      const recipes = asked.recipes.slice(at, at + AT_ONCE);
+      const found = await call("POST", "api/jobs", { ...asked, recipes }, { "idempotency-key": `${key}-${at}` });
+      asked.seed ??= found.jobs[0].seed; // a comparison has one seed, also in several requests
+      all.push(...found.jobs);
+    }
     say("");
-    return found.jobs;
+    return all;
   });
   sending = false;
   return jobs;

@@ -5,7 +5,7 @@ import * as blend from "./blend.js";
 import * as edit from "./edit.js";
 import * as form from "./form.js";
 import * as jobs from "./jobs.js";
-import { readSettings } from "./png.js";
+import { readSettings } from "./metadata.js";
 import * as tabs from "./tabs.js";
 import * as tools from "./tools.js";
 import * as viewer from "./viewer.js";
@@ -17,7 +17,7 @@ async function dropped(file) {
   const open = opener();
   if (open) { await open(file); return; }
   const facts = readSettings(await file.arrayBuffer());
-  if (!facts) { say("That file holds no settings: only PNG files made by pinxit do.", true); return; }
+  if (!facts) { say("That file holds no settings: only pictures made by pinxit do.", true); return; }
   viewer.openFacts(facts, URL.createObjectURL(file));
 }
 
