@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import itertools
 import json
 import os
 import re
 import shutil
+import stat
 import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.schema import checked
@@ -203,6 +205,32 @@ def read_text(path: Path, what: str, data: bytes | None = None) -> str:
     if "\0" in text:
         raise UsageError(f"{printable(path)} holds NUL characters, as UTF-16 does: save it as UTF-8 text.")
     return text
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises OSError for what is none, such as a named pipe: opening it waits for a writer."""
+    handle = open(path, "rb", opener=_at_once)  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        return handle
+    handle.close()
+    raise OSError(errno.EINVAL, "is no plain file")
+
+
+def user_path(text: str) -> Path:
+    """The path that a user writes; ~ is their home, and ~name that of a user of this name, if there is one."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises where there is none
+
+
+def is_special(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder: a named pipe, a socket, a device."""
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return False
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _then(advice: str) -> str:

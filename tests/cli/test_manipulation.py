@@ -12,7 +12,7 @@ from PIL import Image
 from pinxit.api import load
 from pinxit.cli.manipulation import DDIM_STEPS
 from pinxit.data.decode import read_picture
-from pinxit.data.masks import read_mask
+from pinxit.data.masks import mask_in
 from pinxit.data.problems import ItemError
 from pinxit.pictures import read_metadata
 from pinxit.recipes.unclip.inversion import STEPS
@@ -185,11 +185,11 @@ def test_masks_as_they_are_drawn(tmp_path: Path) -> None:
     soft = np.zeros((20, 30), np.uint8)
     soft[5:15, 5:15], soft[5, 5:15] = 255, 128
     Image.fromarray(soft).save(tmp_path / "soft.png")
-    assert read_mask(tmp_path / "soft.png").paint.sum() == 100
+    assert mask_in(read_picture(tmp_path / "soft.png"), "mask.png").paint.sum() == 100
     alpha = np.zeros((20, 30, 4), np.uint8)
     alpha[:, :, 3] = np.where(soft, 0, 255)
     Image.fromarray(alpha).save(tmp_path / "alpha.png")
-    assert np.array_equal(read_mask(tmp_path / "alpha.png").paint, soft > 0)
+    assert np.array_equal(mask_in(read_picture(tmp_path / "alpha.png"), "mask.png").paint, soft > 0)
     Image.fromarray(np.full((8, 8, 3), (255, 0, 0), np.uint8)).save(tmp_path / "red.png")
     with pytest.raises(ItemError, match="is no mask"):
-        read_mask(tmp_path / "red.png")
+        mask_in(read_picture(tmp_path / "red.png"), "mask.png")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
+from pinxit.cli.manipulation import Given
+from pinxit.pictures import read_metadata
 from tests.cli.helpers import Cli
+from tests.pipes import pipe
 from tests.recipes.painters import save_random_checkpoint
 from tests.recipes.squares import write_squares
 
@@ -28,6 +35,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty").mkdir()
     (folder / "utf16.txt").write_text("a cat\n", encoding="utf-16")
     (folder / "sq" / "metadata.csv").write_text("file,x\n", encoding="utf-16")
+    (folder / "two.csv").write_text("file,x,x\n0.png,old,new\n")
     (folder / "r.json.part").write_text('{"identity": {}, "answers": 7}')
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text('{"recipe": "dalle", "config": {"plans": []}}')
@@ -85,6 +93,14 @@ EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", 
         (("classify", "sq", "--labels", "a,b", "--activation", "quickgelu"), "tiny states its activation, gelu"),
         ((*EXAM, "--seed", f"{2**63 - 1}"), "seed=9223372036854775807 is too large for "),
         (("eval", "famous", "--seeds", "2", "--seed", f"{2**63 - 1}"), "is too large for 2 seeds from it on"),
+        (("paint", "a cat", "--checkpoint", "x" * 300), "cannot use xxx"),
+        (("data", "preview", "world:small", "--out", "x" * 300 + ".png"), "File name too long."),
+        (("train", "clip", "--preset", "nano", "--data", "world:small", "--out", "x" * 300 + ".png"), "File name too long."),
+        (("data", "check", "~no-one/x.tar"), "there is no file or folder ~no-one/x.tar"),
+        (
+            ("audit", "sq", "--labels", "a", "--group-by", "x", "--table", "two.csv", "--checkpoint", "p"),
+            "2 columns 'x'",
+        ),
     ],
 )
 def test_odd_input_is_one_sentence(
@@ -96,6 +112,23 @@ def test_odd_input_is_one_sentence(
     assert done.code in (1, 2) and done.out == "" and told in done.err, done.err
     assert len(done.err.strip().splitlines()) == 1 and "Traceback" not in done.err
     assert sorted(given.rglob("*")) == before, "nothing is left half-begun"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_picture_from_a_pipe_is_read_once(given: Path, tmp_path: Path, cli: Cli) -> None:
+    content = (given / "a.png").read_bytes()
+    words = ("a cat", "--keep-rows", 1, *PAINT[2:6], "--checkpoint", given / "p", "--out", tmp_path / "o", "--json")
+    done = cli("complete", pipe(tmp_path / "a.png", content), *words)
+    about = read_metadata(Path(json.loads(done.out)["pictures"][0]["path"]))
+    assert about["completes_sha256"] == hashlib.sha256(content).hexdigest()
+    one = Given.read(pipe(tmp_path / "b.png", content))
+    assert one.picture.shape == (40, 50, 3) and one.facts["of_sha256"] == about["completes_sha256"]
+
+
+def as_int(chunk: Path) -> None:
+    with safe_open(chunk, framework="np") as file:
+        about, vectors = file.metadata(), file.get_tensor("vectors")
+    save_file({"vectors": vectors.astype(np.int32)}, chunk, metadata=about)
 
 
 def change(name: str, value: Any) -> Callable[[Path], object]:
@@ -110,6 +143,7 @@ def change(name: str, value: Any) -> Callable[[Path], object]:
     ("spoil", "told"),
     [
         (change("width", 3), "holds vectors of shape [8, 64], but the index is of width 3: delete the index"),
+        (lambda index: as_int(index / "chunk-000000.safetensors"), "is damaged (its vectors are I32, not F16)"),
         (change("fingerprint", 3), "fingerprint must be text, not 3; delete the index"),
         (lambda index: (index / "gone.json").write_text("[-1]"), "must be at least 0, not -1; delete the index"),
         (lambda index: (index / "chunk-000000.safetensors").write_bytes(b""), "is damaged"),

@@ -8,6 +8,7 @@ from pinxit.data.bank import Bank, build_bank
 from pinxit.data.check import check
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shards import ShardDataset
+from pinxit.data.shelf import shards_of
 from pinxit.data.sources import open_source, open_training
 from pinxit.errors import DataError, UsageError
 from tests.data.helpers import Toy, encoded, gradient, write_tar
@@ -61,6 +62,23 @@ def test_ranges_keep_their_zeros(tmp_path: Path) -> None:
     assert len(open_source(f"{tmp_path}/{{00008..00010}}.tar", 8)) == 3
     with pytest.raises(DataError, match=r"no file or folder .*00012\.tar"):
         open_source(f"{tmp_path}/{{00010..00012}}.tar", 8)
+
+
+@pytest.mark.parametrize("name", ["data[1].tar", "data{1,2}.tar", "*.tar", "~no-one.tar", "A.TAR"])
+def test_a_file_whose_name_looks_like_something_else_is_itself(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shard(tmp_path / name, 2)
+    shard(tmp_path / "other.tar", 1)
+    assert len(open_source(name, 8)) == 2 and shards_of(name) == [name]
+    assert len(open_source(".", 8)) == 3 and len(shards_of(".")) == 2
+
+
+def test_a_pattern_may_be_longer_than_a_name(tmp_path: Path) -> None:
+    shard(tmp_path / "7.tar")
+    pattern = f"{tmp_path}/{{{','.join(['7'] * 300)}}}.tar"
+    assert len(open_source(pattern, 8)) == 300 == len(shards_of(pattern))
 
 
 def test_one_tar(tmp_path: Path) -> None:

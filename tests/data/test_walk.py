@@ -10,7 +10,10 @@ import pytest
 
 from pinxit.data.folders import FolderDataset
 from pinxit.data.picture_files import picture_files
-from tests.data.helpers import encoded, gradient
+from pinxit.data.problems import Problems, readable
+from pinxit.data.shards import ShardDataset
+from tests.data.helpers import encoded, gradient, write_tar
+from tests.pipes import pipe
 
 PNG = encoded(gradient(8, 8), "PNG")
 
@@ -71,3 +74,23 @@ def test_a_folder_that_cannot_be_listed_is_named(
     ]
     assert len(picture_files([linked])) == 3
     assert f"{linked / 'sub'} (cannot be listed: Permission denied)" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_among_the_files_are_named_and_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b", "c"):
+        pair(tmp_path, name)
+    for name in ("b.png", "c.txt"):
+        (tmp_path / name).unlink()
+        pipe(tmp_path / name)
+    dataset, problems = FolderDataset(tmp_path, 8), Problems()
+    assert dataset.identity()["items"] == 3
+    assert [one.key for one in readable(dataset, range(3), problems)] == ["a.png"]
+    assert {one.key: one.reason for one in problems} == dict.fromkeys(
+        ("b.png", "c.png"), "cannot be read (is no plain file)"
+    )
+    assert [path.name for path in picture_files([tmp_path])] == ["a.png", "c.png"]
+    assert "b.png (is no plain file)" in caplog.text
+    write_tar(tmp_path / "0.tar", {"a.png": PNG, "a.txt": b"a"})
+    shards = ShardDataset([tmp_path / "0.tar", pipe(tmp_path / "1.tar")], 8)
+    assert len(shards) == 1 and "1.tar (cannot be read (is no plain file))" in shards.problems.report()

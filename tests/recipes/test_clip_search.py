@@ -283,6 +283,22 @@ def test_lost_and_cut_chunks_are_reported(
         PictureIndex.create(path if cut is not None else next((tmp_path / "i").glob("chunk*")), "toy", "0", 4)
 
 
+@pytest.mark.parametrize(("width", "count"), [(8, 12), (24, 3)])
+def test_a_graph_of_another_index_is_made_again(
+    width: int, count: int, tmp_path: Path, folder: Path, encoder: ClipEncoder
+) -> None:
+    from usearch.index import Index
+
+    index = PictureIndex.create(tmp_path / "index", "tiny", encoder.fingerprint, encoder.width)
+    fill(index, encoder, sorted(folder.iterdir()))
+    hits = by_text(index, encoder, "a fox", 5)
+    (graph,) = index.folder.glob("graph-*")
+    other = Index(ndim=width, metric="cos", dtype="f16")
+    other.add(np.arange(count) + 100, np.eye(count, width, dtype=np.float32))
+    other.save(str(graph))
+    assert by_text(PictureIndex.open(index.folder), encoder, "a fox", 5) == hits
+
+
 def test_a_graph_that_a_full_disk_cut_is_refused_and_a_cut_one_is_made_again(
     tmp_path: Path, folder: Path, encoder: ClipEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

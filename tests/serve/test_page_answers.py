@@ -249,6 +249,7 @@ def test_classes_are_those_of_the_picture_that_is_shown(made: Made, server: Runn
     made.slow["classify"] = []
     page.click("#classify-go")
     made.until(lambda: made.slow["classify"])
+    assert page.locator("#guesses").inner_text() == "Classifying …"
     page.set_input_files("#classify-file", picture(page) | {"name": "another.png"})
     page.wait_for_timeout(100)
     made.release("classify")

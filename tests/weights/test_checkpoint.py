@@ -190,6 +190,14 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "c").load_into("net", tiny())
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64])
+def test_weights_of_another_type_are_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    state = {name: tensor.to(kind) for name, tensor in tiny().state_dict().items()}
+    save_checkpoint(tmp_path / "c", "dalle", {"net": Part(TinyConfig(), state)})
+    with pytest.raises(CheckpointError, match=r"part net has of another type \d weights such as"):
+        open_checkpoint(tmp_path / "c").load_into("net", tiny())
+
+
 def test_find_takes_folders_and_names_what_is_shipped(tmp_path: Path) -> None:
     assert find(tmp_path) == tmp_path
     with pytest.raises(CheckpointError, match="shipped name"):

@@ -93,6 +93,11 @@ def main() -> None:
     except MemoryError:
         typer.echo("pinxit: this needs more memory than the machine has: ask for less at once.", err=True)
         sys.exit(1)
+    except OSError as error:  # a path that cannot even be looked at: too long a name, a folder closed to the user
+        if error.filename is None:
+            raise
+        typer.echo(f"pinxit: cannot use {printable(error.filename)[:200]}: {error.strerror}.", err=True)
+        _leave(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except RuntimeError as error:

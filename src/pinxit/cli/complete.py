@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,12 +65,12 @@ def complete(
     """
     from pinxit.api import load
     from pinxit.cli.paint_output import draw_and_write
-    from pinxit.data.decode import read_picture
+    from pinxit.data.decode import read_with_digest
     from pinxit.recipes.capabilities import Completes
 
     if (keep_rows is None) == (box is None):
         raise UsageError("give exactly one of --keep-rows and --box: they say which part is redrawn.")
-    known, digest = read_picture(picture), hashlib.sha256(picture.read_bytes()).hexdigest()
+    known, digest = read_with_digest(picture)
     given = settings_of(changes, guidance=guidance, temperature=temperature)
     painter = load(checkpoint, device=device, int8=int8)
     if not isinstance(painter, Completes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,9 +174,9 @@ def _pick(dataset: Dataset, source: str, count: int, seed: int, problems: Proble
     from pinxit.data.order import order
     from pinxit.data.problems import readable
 
-    length = len(dataset)
+    length, most = len(dataset), min(count, sys.maxsize)  # `islice` takes no more
     indices = range(length) if _is_world(source) else (order(place, length, seed) for place in range(length))
-    return list(islice(readable(dataset, indices, problems), count))
+    return list(islice(readable(dataset, indices, problems), most))
 
 
 def _warn_of_missing_font(texts: list[str]) -> None:

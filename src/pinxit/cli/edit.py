@@ -73,16 +73,17 @@ def _asked(picture: Picture, mask: Path | None, outpaint: str | None) -> tuple[P
 
     Raises UsageError unless exactly one of `mask` and `outpaint` is given, and fits the picture.
     """
-    from pinxit.data.masks import read_mask
+    from pinxit.data.masks import mask_in
     from pinxit.recipes.diffusion.window import check_mask, outpainted
 
     if (mask is None) == (outpaint is None):
         raise UsageError("give exactly one of --mask and --outpaint: they say where to paint.")
     if mask is None:
         return *outpainted(picture, *_sides(outpaint or "")), {}
-    hole = read_mask(mask)
+    given = Given.read(mask)
+    hole = mask_in(given.picture, str(mask))
     check_mask(picture, hole)
-    return picture, hole, {f"mask_{name}": value for name, value in Given.read(mask).facts.items()}
+    return picture, hole, {f"mask_{name}": value for name, value in given.facts.items()}
 
 
 def _sides(text: str) -> tuple[int, int, int, int]:

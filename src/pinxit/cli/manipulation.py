@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +57,10 @@ class Given:
     @classmethod
     def read(cls, path: Path) -> Given:
         """Read any picture as eight-bit RGB, rotated by its EXIF tag, over white. Raises ItemError if it cannot be."""
-        from pinxit.data.decode import read_picture
+        from pinxit.data.decode import read_with_digest
 
-        return cls(read_picture(path), {"of": path.name, "of_sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+        picture, digest = read_with_digest(path)
+        return cls(picture, {"of": path.name, "of_sha256": digest})
 
 
 def steps_of_inversion(given: int | None, where: str = "") -> int:

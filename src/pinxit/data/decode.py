@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from contextlib import suppress
@@ -31,11 +32,21 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 def read_picture(path: Path) -> Picture:
     """The picture in a file, uint8 [H, W, 3] at full size. Raises ItemError (a DataError) when it cannot be used."""
+    return read_with_digest(path)[0]
+
+
+def read_with_digest(path: Path) -> tuple[Picture, str]:
+    """The same, and the SHA-256 of the file, which is read once: a pipe holds its content for one reader."""
+    data = read_file(path)
+    return np.array(decode(data, str(path))), hashlib.sha256(data).hexdigest()
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture file. Raises ItemError when it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ItemError(str(path), f"cannot be read ({error.strerror or error})") from error
-    return np.array(decode(data, str(path)))
 
 
 def decode(data: bytes, key: str, least: int | None = None) -> Image.Image:

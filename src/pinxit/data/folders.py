@@ -13,6 +13,7 @@ from pinxit.data.problems import ItemError, Problems
 from pinxit.data.transforms import square
 from pinxit.data.walk import directories
 from pinxit.errors import DataError
+from pinxit.files import open_plain
 from pinxit.types import Example
 
 KEPT = 4096  # bytes at each end of a file that are hashed, to tell it from another of the same size
@@ -57,7 +58,7 @@ class FolderDataset:
         for name, caption in zip(self._names, self._captions, strict=True):
             try:
                 sizes = [(self.folder / file).stat().st_size for file in (name, caption)]
-                content.update((self.folder / caption).read_bytes() + b"\0" + _ends(self.folder / name))
+                content.update(_content(self.folder / caption) + b"\0" + _ends(self.folder / name))
             except OSError:  # whoever reads the item is told, and skips it
                 sizes = []
             digest.update(f"{name}\0{sizes}\n".encode(errors="surrogateescape"))
@@ -88,14 +89,19 @@ class FolderDataset:
 
     def _read(self, name: str, key: str) -> bytes:
         try:
-            return (self.folder / name).read_bytes()
+            return _content(self.folder / name)
         except OSError as error:
             raise ItemError(key, f"cannot be read ({error.strerror or error})") from error
 
 
+def _content(path: Path) -> bytes:
+    with open_plain(path) as handle:
+        return handle.read()
+
+
 def _ends(path: Path) -> bytes:
     """The first and the last kilobytes of a file."""
-    with path.open("rb") as handle:
+    with open_plain(path) as handle:
         first = handle.read(KEPT)
         handle.seek(max(0, path.stat().st_size - KEPT))
         return first + handle.read()

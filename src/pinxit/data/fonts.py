@@ -7,6 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from pinxit.files import user_path
+
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
@@ -101,6 +103,6 @@ def font(script: Script, size: int) -> FreeTypeFont:
 
 @cache
 def _font_files() -> tuple[Path, ...]:
-    folders = [Path(folder).expanduser() for folder in _FOLDERS]
+    folders = [user_path(folder) for folder in _FOLDERS]
     kinds = (".ttf", ".ttc", ".otf", ".otc")
     return tuple(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in kinds)

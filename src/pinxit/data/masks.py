@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.data.decode import read_picture
 from pinxit.data.problems import ItemError
 from pinxit.types import Mask
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
 
 GREYS = (64, 192)  # levels that are neither black nor white
 MOST_GREY = 0.05  # the largest share of grey pixels in a mask, as soft edges have some
 
 
-def read_mask(path: Path) -> Mask:
-    """The mask in a file; transparent pixels count as white.
+def mask_in(picture: Picture, name: str) -> Mask:
+    """The mask that a picture is; it was read over white, so transparent pixels count as white.
 
-    Raises ItemError when it cannot be read, or is a picture with colours or greys rather than a mask.
+    Raises ItemError with the file's `name` when it has colours or greys.
     """
-    picture = read_picture(path)
     grey = (picture > GREYS[0]) & (picture < GREYS[1])
     if grey.any(2).mean() > MOST_GREY or np.ptp(picture, axis=2).max() > GREYS[1] - GREYS[0]:
-        raise ItemError(str(path), "is no mask: draw one in black and white, white where to paint")
+        raise ItemError(name, "is no mask: draw one in black and white, white where to paint")
     return Mask.of(picture)

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from pinxit.data.ahead import Ahead
-from pinxit.data.sources import braces, expanded
+from pinxit.data.sources import TARS, braces, expanded
 from pinxit.errors import DataError, PinxitError
-from pinxit.files import beside, replacing
+from pinxit.files import beside, replacing, user_path
 
 TRIES, PATIENCE = 6, 1.0  # tries of a fetch; seconds to wait after the first failure, doubled after each further one
 GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # errors for which another try is useless
@@ -39,8 +39,9 @@ def shards_of(spec: str) -> list[str]:
     listed in sorted order.
     """
     if "://" not in spec:
-        folder = Path(spec).expanduser()
-        found = sorted(map(str, folder.glob("*.tar"))) if folder.is_dir() else [str(path) for path in expanded(spec)]
+        folder = user_path(spec)
+        inside = sorted(folder.glob(TARS)) if os.path.isdir(folder) else expanded(spec)  # noqa: PTH112
+        found = list(map(str, inside))
     else:
         found = _remote(spec)
     if not found:

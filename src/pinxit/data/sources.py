@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,11 @@ from pinxit.data.folders import FolderDataset
 from pinxit.data.labels import LabelledDataset
 from pinxit.data.shards import ShardDataset
 from pinxit.errors import DataError, UsageError
+from pinxit.files import user_path
 from pinxit.types import Dataset
 
 WORLD, DRAWINGS, FASHION = "world:", "drawings:", "fashion-mnist"
+TARS = "*.[tT][aA][rR]"  # a folder's shards: Windows may write their ending in capitals
 MOST_FILES = 1_000_000  # the most files that one range of a pattern may name
 KINDS = (
     "world:small, world:gallery, world:full, drawings:small, :full or :broad, fashion-mnist, a folder of pictures with "
@@ -50,10 +53,10 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
     if split != "train" or options:
         extra = ", ".join(["splits"] * (split != "train") + sorted(options))
         raise UsageError(f"only the world has {extra}; {spec} is your own data.")
-    path = Path(spec).expanduser()
-    if path.is_dir():
+    path = user_path(spec)
+    if os.path.isdir(path):  # noqa: PTH112  # a pattern may be longer than a name can be, at which Path.is_dir raises
         return _folder(path, size)
-    if path.is_file() and path.suffix != ".tar":
+    if os.path.isfile(path) and path.suffix.lower() != ".tar":  # noqa: PTH113
         raise DataError(f"{spec} is not a .tar file; a source is {KINDS}.")
     return ShardDataset(expanded(spec), size)
 
@@ -96,7 +99,7 @@ def _folder(path: Path, size: int) -> Dataset:
         if bank.size != size:
             raise DataError(f"the bank {path} holds pictures of {bank.size} pixels, not {size}.")
         return bank
-    tars = sorted(path.glob("*.tar"))
+    tars = sorted(path.glob(TARS))
     if not tars:
         return FolderDataset(path, size)
     loose = next((file for file in path.iterdir() if file.suffix.lower() in SUFFIXES), None)
@@ -106,11 +109,16 @@ def _folder(path: Path, size: int) -> Dataset:
 
 
 def expanded(spec: str) -> list[Path]:
-    """The files that a path or pattern names. Raises DataError if one is missing or there is none."""
+    """The files that a path or pattern names. Raises DataError if one is missing or there is none.
+
+    A file whose own name looks like a pattern, such as "data[1].tar", is meant itself.
+    """
     paths: list[Path] = []
-    for text in braces(str(Path(spec).expanduser())):
-        matching = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
-        missing = [path for path in matching if not path.is_file()]
+    whole = str(user_path(spec))
+    for text in [whole] if os.path.isfile(whole) else braces(whole):  # noqa: PTH113
+        pattern = glob.has_magic(text) and not os.path.isfile(text)  # noqa: PTH113
+        matching = [Path(name) for name in sorted(glob.glob(text))] if pattern else [Path(text)]  # noqa: PTH207
+        missing = [path for path in matching if not os.path.isfile(path)]  # noqa: PTH113
         if missing or not matching:
             raise DataError(f"there is no file or folder {missing[0] if missing else text}; a source is {KINDS}.")
         paths += matching

@@ -16,7 +16,7 @@ from pinxit.data.jsonl import json_line
 from pinxit.data.shelf import Shelf, patiently, shards_of
 from pinxit.data.stream_manifest import ShardRecord, look_through
 from pinxit.errors import DataError, UsageError
-from pinxit.files import parse_json, write_bytes
+from pinxit.files import parse_json, user_path, write_bytes
 from pinxit.schema import Whole
 
 INDEX = "pinxit-index.jsonl"
@@ -79,7 +79,7 @@ def indexed(urls: Sequence[str]) -> dict[str, ShardRecord]:
 
 def folder_beside(spec: str) -> Path:
     """The default folder for files about shards: their own folder. Raises UsageError if they are not in a local one."""
-    place = Path(spec).expanduser()
+    place = user_path(spec)
     if "://" in spec or "*" in spec or "{" in spec:
         raise UsageError(f"{spec} is not a local folder or file: say by --out which folder to write into.")
     return place if place.is_dir() else place.parent

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinxit.errors import DataError
+from pinxit.files import open_plain
 
 BLOCK = 512
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -41,7 +42,7 @@ def members(path: Path) -> Iterator[Member]:
     when it ends too early or a header is damaged.
     """
     try:
-        with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open_plain(path) as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield from _members(path, data)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error

@@ -175,12 +175,14 @@ class Checkpoint:
     def load_into(self, part: str, module: nn.Module) -> None:
         """Load the weights of `part` into `module`.
 
-        Raises CheckpointError unless all names and shapes match and all weights are finite.
+        Raises CheckpointError unless all names, shapes and kinds of numbers match and all weights are finite.
         """
         state, expected = self.state(part), module.state_dict()
         missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
         shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
-        for keys, what in ((missing, "lacks"), (unknown, "has unknown"), (shapes, "has of another shape")):
+        kinds = [k for k in expected.keys() & state.keys() if _is_real(expected[k]) != _is_real(state[k])]
+        wrong = {"lacks": missing, "has unknown": unknown, "has of another shape": shapes, "has of another type": kinds}
+        for what, keys in wrong.items():
             if keys:
                 raise CheckpointError(
                     f"{self.folder}: part {part} {what} {counted(len(keys), 'weight')} such as '{keys[0]}'; "
@@ -195,6 +197,10 @@ class Checkpoint:
         if part not in self.parts:
             raise CheckpointError(f"{self.folder} is a checkpoint of {self.recipe} without a part named '{part}'.")
         return self.parts[part]
+
+
+def _is_real(tensor: Tensor) -> bool:
+    return tensor.is_floating_point()
 
 
 def open_checkpoint(folder: Path, recipe: str | None = None) -> Checkpoint:

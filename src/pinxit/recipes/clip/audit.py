@@ -57,8 +57,8 @@ def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Seque
 def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
     """The group of every picture that the CSV file names in its column `file`, relative to `folder`.
 
-    Raises UsageError for a missing column and for a group called `ALL`, DataError for an unreadable file or a picture
-    that is named twice.
+    Raises UsageError for a column that is missing or there twice and for a group called `ALL`, DataError for an
+    unreadable file or a picture that is named twice.
     """
     try:
         reader = csv.DictReader(io.StringIO(read_text(table, "groups"), newline=""))
@@ -66,6 +66,8 @@ def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
         for name in (FILE, column):
             if name not in columns:
                 raise UsageError(f"{table} has no column '{name}'; it has {', '.join(columns) or 'none'}.")
+            if columns.count(name) > 1:
+                raise UsageError(f"{table} has {columns.count(name)} columns '{name}': rename all but one.")
         rows = [(folder / (row[FILE] or ""), (row[column] or "").strip()) for row in reader]
     except csv.Error as error:
         raise DataError(f"{table} is no readable CSV file: {error}.") from error

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pinxit.data.decode import decode
-from pinxit.data.problems import ItemError
+from pinxit.data.decode import decode, read_file
 from pinxit.data.transforms import fit, to_tensor
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
@@ -135,12 +134,8 @@ class ClipEncoder:
 
     def read(self, path: Path) -> Picture:
         """The picture in a file, resized and cropped for the model. Raises ItemError when it cannot be used."""
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ItemError(str(path), f"cannot be read ({error.strerror or error})") from error
         fitting = self.model.fitting
-        return fit(decode(data, str(path), least=fitting.side or self.size), self.size, fitting)
+        return fit(decode(read_file(path), str(path), least=fitting.side or self.size), self.size, fitting)
 
     def pictures(self, pictures: Sequence[Picture]) -> Vectors:
         """Unit rows [N, E] of pictures of any size, resized and cropped for the model unless they have its size."""

@@ -232,7 +232,9 @@ class PictureIndex:
             path = self._graph_path(rows)
             if rows <= len(self.rows) and path.exists():
                 with suppress(Exception):  # a damaged graph is rebuilt
-                    return rows, graphs.restore(str(path), view=rows == len(self.rows))
+                    graph = graphs.restore(str(path), view=rows == len(self.rows))
+                    if graph.ndim == self.width and len(graph) == rows - sum(row < rows for row in self.gone):
+                        return rows, graph
         return 0, graphs(ndim=self.width, metric="cos", dtype="f16")
 
     def _lengths(self) -> list[int]:

@@ -59,10 +59,13 @@ def rows_of(path: Path, width: int) -> list[Row]:
 
     try:
         with safe_open(path, framework="np") as file:
-            text, shape = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors").get_shape()
+            text, vectors = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors")
+            shape, kind = vectors.get_shape(), vectors.get_dtype()
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}): {AGAIN}.") from error
     rows = [Row(*row) for row in parse_json(text, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
+    if kind != "F16":
+        raise DataError(f"{path} is damaged (its vectors are {kind}, not F16): {AGAIN}.")
     if shape[1:] != [width]:
         raise DataError(f"{path} holds vectors of shape {shape}, but the index is of width {width}: {AGAIN}.")
     if len(rows) != shape[0]:

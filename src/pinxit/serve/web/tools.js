@@ -32,6 +32,12 @@ export function classifyPicture(picture) {
   $("labels").focus();
 }
 
+/* What is awaited; meanwhile a list says so in place of older answers, which are of another question. */
+async function waiting(list, kind, text, last, answer) {
+  $(list).replaceChildren(make(kind, { className: "quiet" }, text));
+  try { return await answer; } catch (error) { if (last()) $(list).replaceChildren(); throw error; }
+}
+
 async function classify() {
   const labels = $("labels").value.split(/[,，\n]/).map((one) => one.trim()).filter(Boolean);
   $("classify-empty").hidden = chosen && labels.length;
@@ -40,7 +46,7 @@ async function classify() {
     return;
   }
   const last = choosing();
-  const found = await call("POST", "api/classify", { image: chosen, labels });
+  const found = await waiting("guesses", "li", "Classifying …", last, call("POST", "api/classify", { image: chosen, labels }));
   if (!last()) return;
   $("guesses").replaceChildren(...found.labels.map((one) => make("li", {}, make("span", { dir: "auto" }, one.label),
     make("span", { className: "quiet" }, `${Math.round(100 * one.share)} %`), make("progress", { max: 1, value: one.share }))));
@@ -50,7 +56,7 @@ async function search() {
   const sentence = $("sentence").value;
   if (!sentence.trim()) { say("Describe the pictures that you look for.", true); $("sentence").focus(); return; }
   const last = searching();
-  const found = await call("POST", "api/search", { sentence });
+  const found = await waiting("hits", "p", "Searching …", last, call("POST", "api/search", { sentence }));
   if (!last()) return;
   $("hits").replaceChildren(...found.hits.map((hit) => {
     const tile = make("button", { type: "button", className: "tile" },
