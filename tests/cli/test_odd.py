@@ -95,7 +95,10 @@ EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", 
         (("eval", "famous", "--seeds", "2", "--seed", f"{2**63 - 1}"), "is too large for 2 seeds from it on"),
         (("paint", "a cat", "--checkpoint", "x" * 300), "cannot use xxx"),
         (("data", "preview", "world:small", "--out", "x" * 300 + ".png"), "File name too long."),
-        (("train", "clip", "--preset", "nano", "--data", "world:small", "--out", "x" * 300 + ".png"), "File name too long."),
+        (
+            ("train", "clip", "--preset", "nano", "--data", "world:small", "--out", "x" * 300 + ".png"),
+            "File name too long.",
+        ),
         (("data", "check", "~no-one/x.tar"), "there is no file or folder ~no-one/x.tar"),
         (
             ("audit", "sq", "--labels", "a", "--group-by", "x", "--table", "two.csv", "--checkpoint", "p"),
