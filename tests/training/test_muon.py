@@ -151,6 +151,13 @@ def test_matrices_inside_are_its_own_and_all_else_adams() -> None:
     assert ends <= others and all(net.get_parameter(name.removeprefix("base/")).ndim > 1 for name in own)
 
 
+@pytest.mark.parametrize(("shape", "own"), [((64, 64), True), ((64, 63), False), ((63, 64), False), ((200, 8), False)])
+def test_matrices_have_sixty_four_rows_and_columns_at_least(shape: tuple[int, int], own: bool) -> None:
+    net = nn.Sequential(nn.Linear(shape[1], shape[0], bias=False))
+    found = muon({"a": net}, Plan(images=1, batch=1))
+    assert (net[0].weight in found.parts) == own
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_stop_and_resume_equals_straight_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str

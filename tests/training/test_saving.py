@@ -13,9 +13,9 @@ from pinxit.errors import PinxitError
 from pinxit.training import sharding
 from pinxit.training import state as states
 from pinxit.training.loop import fit
-from pinxit.training.parallel import abandoned
-from pinxit.training.saving import PART
-from pinxit.training.stored import FOLDER, saves_of
+from pinxit.training.parallel import Ranks, abandoned
+from pinxit.training.saving import PART, saving_by_ranks
+from pinxit.training.stored import BEFORE, FILE, FOLDER, saves_of
 from pinxit.weights import tensor_files
 from tests.ranks import forked
 from tests.training.test_parallel import same
@@ -82,3 +82,14 @@ def test_where_one_rank_writes_all(tmp_path: Path) -> None:
 def test_only_what_ranks_say_of_each_other_is_another_ranks_end() -> None:
     assert not abandoned(RuntimeError("gloo: Connection closed by peer")), "here is no other"
     assert not abandoned(torch.OutOfMemoryError("CUDA out of memory"))
+
+
+def test_saves_in_one_file_go_when_there_are_two_by_ranks(tmp_path: Path) -> None:
+    """Of which there are never more."""
+    for name in (FILE, BEFORE):
+        (tmp_path / name).write_bytes(b"whole")
+    left = []
+    for _ in range(3):
+        saving_by_ranks(tmp_path, {"a": torch.ones(2)}, {}, Ranks(), copies=True).at_once()
+        left.append([save.name for save in saves_of(tmp_path)] + [path.name for path in tmp_path.glob("*.safetensors")])
+    assert sorted(left[0]) == ["000001", BEFORE, FILE] and left[1:] == [["000001", "000002"], ["000002", "000003"]]
