@@ -91,7 +91,7 @@ def write_picture(path: Path, picture: Picture, metadata: Mapping[str, Any] | No
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata that `write_png` stored in the file; empty for other PNG files."""
+    """The metadata that `write_png` stored in a PNG file; empty for others."""
     from PIL import Image
 
     with Image.open(path) as image:
