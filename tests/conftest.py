@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 
 import hypothesis
 import pytest
+import typer.main
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported, here and in the commands that tests start
 
 # Before usearch, whose own C++ library makes torch.jit hang where it was loaded first (usearch 2.26, torch 2.13).
 import torch
+
+# A process builds its table of all commands and options once, not again for every command that a test gives in it.
+typer.main.get_command = cache(typer.main.get_command)
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # others may be busy on it
 hypothesis.settings.load_profile("any machine")

@@ -92,7 +92,7 @@ def unknown_field(kind: Any, data: Any, where: str = "") -> tuple[str, list[str]
         inner = typing.get_args(kind)[1]
         items = (unknown_field(inner, value, joined(where, str(name))) for name, value in data.items())
         return next((one for one in items if one is not None), None)
-    if not dataclasses.is_dataclass(kind) or not isinstance(data, dict):
+    if not hasattr(kind, "__dataclass_fields__") or not isinstance(data, dict):
         return None
     hints = fields_of(kind)
     for name, value in data.items():
@@ -104,8 +104,9 @@ def unknown_field(kind: Any, data: Any, where: str = "") -> tuple[str, list[str]
     return None
 
 
+@cache
 def fields_of(kind: Any) -> dict[str, Any]:
-    """The fields of a dataclass or a TypedDict with their types, ranges included."""
+    """The fields of a dataclass or a TypedDict with their types, ranges included: a table to read from."""
     hints = typing.get_type_hints(kind, include_extras=True)
     if dataclasses.is_dataclass(kind):
         return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

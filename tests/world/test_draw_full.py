@@ -13,12 +13,12 @@ from pinxit.world import vocabulary
 from pinxit.world.draw import PALETTE, item_aspect, render, render_masks, visible_boxes
 from pinxit.world.draw.lights import LIGHTS
 from pinxit.world.draw.outfits import GARMENTS
-from pinxit.world.draw.palette import nearest
 from pinxit.world.draw.places import PLACES
 from pinxit.world.draw.styles import STYLES
 from pinxit.world.draw.views import VIEWS
 from pinxit.world.draw.words import ALPHABET, lines_of
 from pinxit.world.scene import Item, Scene
+from tests.world.shares import share
 
 MIDDLE = (0.25, 0.25, 0.75, 0.75)
 PENGUIN = Item("penguin", "sprite", (0.3, 0.2, 0.7, 0.8), artist="noto")
@@ -31,11 +31,6 @@ def scene(*items: Item, **more: object) -> Scene:
 
 def dressed(*outfit: tuple[str, str], size: int = 128) -> NDArray[np.uint8]:
     return render(scene(Item("penguin", "sprite", (0.2, 0.1, 0.8, 0.9), artist="fluent flat", outfit=outfit)), size)
-
-
-def share(picture: NDArray[np.uint8], colour: str) -> float:
-    pixels = picture.reshape(-1, 3).tolist()
-    return sum(nearest((r, g, b)) == colour for r, g, b in pixels) / len(pixels)
 
 
 def sign(words: str | None, size: int = 64, colour: str = "white") -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pinxit.errors import DataError
 from pinxit.world import roles
@@ -15,7 +14,6 @@ from pinxit.world.draw.builds import BUILDS
 from pinxit.world.draw.cuts import CUTS
 from pinxit.world.draw.depth import depth, disc, opened
 from pinxit.world.draw.outfits import GARMENTS
-from pinxit.world.draw.palette import nearest
 from pinxit.world.draw.sprites import mean_colour
 from pinxit.world.draw.styles import STYLES
 from pinxit.world.expectations import demand, satisfied, stands_so
@@ -23,6 +21,7 @@ from pinxit.world.pack import Pack
 from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.scene import Item, Relation, RelationName, Scene
 from pinxit.world.vocabulary import lexicon
+from tests.world.shares import share
 
 MIDDLE = (0.25, 0.25, 0.75, 0.75)
 ACTS: tuple[RelationName, ...] = ("walking", "drinking", "making")
@@ -35,11 +34,6 @@ def sprite(name: str, **more: object) -> Item:
 
 def scene(*items: Item, **more: object) -> Scene:
     return Scene("test", items, **more)  # type: ignore[arg-type]
-
-
-def share(pixels: NDArray[np.uint8], colour: str) -> float:
-    flat = pixels.reshape(-1, 3).tolist()
-    return sum(nearest((r, g, b)) == colour for r, g, b in flat) / len(flat)
 
 
 def acted(relation: RelationName, seed: int = 0) -> Scene:

@@ -12,12 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from pinxit.training.flop_counter import FlopCounter
 from pinxit.training.kept import Kept
 from pinxit.training.local import is_cut
 from pinxit.training.optim import buffers_restored, trained, weights
@@ -105,8 +104,7 @@ def _traced(
     """Operations of a forward and backward pass, and the bytes kept for it: with `blocks` those inside of one, too."""
     modules, inside = task.modules(), 0
     kept = Kept(weights(modules).values())
-    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
-    with buffers_restored(modules), calls_noted(modules) as calls, counter:
+    with buffers_restored(modules), calls_noted(modules) as calls, FlopCounter() as counter:
         with autocast(plan, device, native), kept:
             loss, _ = task.loss(batch, whole(0, len(next(iter(batch.values())))))
         torch.autograd.backward(loss)
@@ -116,7 +114,7 @@ def _traced(
             inside = max((bytes_inside(*call) for call in calls.items()), default=0)
     for parameter in parameters.values():
         parameter.grad = None
-    return counter.get_total_flops(), inside + kept.bytes
+    return counter.flops, inside + kept.bytes
 
 
 def _rows(parameter: Tensor) -> tuple[int, int]:
@@ -142,18 +140,3 @@ def matrix_rate(dtype: torch.dtype, device_type: str) -> float:
         if now > end and number >= 3:
             break
     return 2 * side**3 / best
-
-
-def _forward(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
-
-
-def _backward(grad: Any, query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
-
-
-# torch's counter knows the attention kernels of CUDA only; those of the CPU are other operators.
-_CPU_ATTENTION: dict[Any, Any] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward,
-}
