@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -8,6 +10,14 @@ pytest.importorskip("fastapi")
 
 from tests.cli.helpers import cli as cli
 from tests.serve.running import Running, running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_are_read_once() -> Iterator[None]:
+    """A client reads all that the system trusts, which takes longer than most requests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")

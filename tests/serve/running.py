@@ -17,7 +17,6 @@ from pinxit.serve.catalog import Catalog, Model
 from pinxit.serve.server import Server, make_server
 from pinxit.serve.settings import Settings
 from tests.recipes.painters import random_painter
-from tests.serve.process import PLAIN
 
 if TYPE_CHECKING:
     from pinxit.serve.context import Context
@@ -45,19 +44,19 @@ class Running:
 
     def get(self, path: str, **how: Any) -> httpx.Response:
         """One request."""
-        return httpx.get(self.url + path, timeout=60, verify=PLAIN, **how)
+        return httpx.get(self.url + path, timeout=60, **how)
 
     def post(self, path: str, **how: Any) -> httpx.Response:
         """One request."""
-        return httpx.post(self.url + path, timeout=60, verify=PLAIN, **how)
+        return httpx.post(self.url + path, timeout=60, **how)
 
     def delete(self, path: str) -> httpx.Response:
         """One request."""
-        return httpx.delete(self.url + path, timeout=60, verify=PLAIN)
+        return httpx.delete(self.url + path, timeout=60)
 
     def patch(self, path: str, **how: Any) -> httpx.Response:
         """One request."""
-        return httpx.patch(self.url + path, timeout=60, verify=PLAIN, **how)
+        return httpx.patch(self.url + path, timeout=60, **how)
 
 
 @contextmanager
