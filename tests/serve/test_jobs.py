@@ -20,21 +20,24 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import WorkItem
-from pinxit.serve import job_requests, jobs, records
+from pinxit.serve import job_recovery, job_requests, jobs, records
 from pinxit.serve.catalog import ServerJob
 from pinxit.serve.dispatcher import JobHandle
 from pinxit.serve.feed import Feeds
 from pinxit.serve.paint_plan import PaintPlan
+from pinxit.serve.server import make_server
+from pinxit.serve.settings import Settings
 from pinxit.serve.uploads import Uploads
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.process import PLAIN, Process
-from tests.serve.running import Running, running
+from tests.serve.running import Running, catalog, running
 
 
 def ended(server: Running, name: str, seconds: float = 60) -> dict[str, Any]:
@@ -657,7 +660,7 @@ def test_jobs_that_wait_for_their_last_try_are_counted(tmp_path: Path, monkeypat
 
 
 def test_an_end_in_order_counts_no_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever begins while the server ends: tries are forgotten when the engine has stopped."""
+    """Whatever begins while the server ends: tries are forgotten when the engine has stopped. Ready or not."""
     reset, alive = records.reset_attempts, list[bool]()
     with running(tmp_path) as server:
         runner = server.context.dispatcher.runner
@@ -671,6 +674,43 @@ def test_an_end_in_order_counts_no_try(tmp_path: Path, monkeypatch: pytest.Monke
         while server.get(f"/api/jobs/{names[0]}").json()["share"] == 0:
             time.sleep(0.02)
     assert alive == [False] and stored_tries(tmp_path) == [0, 0]
+    ended_while_jobs_are_begun_again(tmp_path, monkeypatch)
+    assert len(alive) == 2 and stored_tries(tmp_path) == [0, 0]
+
+
+def ended_while_jobs_are_begun_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two is under way; the second cannot be planned yet, so that the server is not ready."""
+    planned, plan = list[Any](), job_requests.plan_of_request
+
+    async def slow(*about: Any) -> PaintPlan:
+        planned.append(about)
+        if len(planned) > 1:
+            await asyncio.sleep(3600)
+        return await plan(*about)
+
+    monkeypatch.setattr(job_recovery, "plan_of_request", slow)
+    server = make_server(Settings(port=0, data=str(folder)), catalog)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while len(planned) < 2 or not server.app.state.opened.dispatcher.runner.engine.started:
+        time.sleep(0.02)
+    server.should_exit = True
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_an_end_by_an_error_of_the_engine_counts_the_try(tmp_path: Path) -> None:
+    """Or a job that kills every process would be begun again for ever."""
+
+    def failing(states: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with running(tmp_path) as server:
+        server.context.catalog.graph["dalle/tokens"].worker.step = failing  # type: ignore[method-assign]
+        submitted(server, candidates=1)
+        while not server.server.should_exit:
+            time.sleep(0.02)
+    assert stored_tries(tmp_path) == [1]
 
 
 def stored_tries(data: Path) -> list[int]:

@@ -98,9 +98,10 @@ async def _load(
     try:
         policy, fetcher, signer = await asyncio.to_thread(open_checks, settings)
         catalog = await asyncio.to_thread(open_catalog)
+        url_files = UrlFiles(Path(settings.data) / "urls", settings.url_minutes * 60)
+        store = await asyncio.to_thread(Store, Path(settings.data))
         dispatcher = Dispatcher(catalog.graph, on_engine_death, await _runner_factory(settings))
         admission = Admission(settings, dispatcher)
-        url_files = UrlFiles(Path(settings.data) / "urls", settings.url_minutes * 60)
         dispatcher.on_death = lambda: setattr(app.state, "failed", dispatcher.runner.error)
         context = Context(
             settings,
@@ -115,8 +116,9 @@ async def _load(
             signer,
             app.state.time_limit,
         )
-        store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
+        store.on_commit = context.metrics.commit.observe
         context.jobs = Jobs(context, store)
+        app.state.opened = context  # which is closed at the end, whether or not the rest of this succeeds
         await warm_up(catalog, dispatcher)
         await recover(context.jobs)
         app.state.context = context
@@ -188,9 +190,9 @@ async def warm_up(catalog: Catalog, dispatcher: Dispatcher) -> dict[str, float]:
 
 
 async def _close(app: FastAPI) -> None:
-    context: Context | None = getattr(app.state, "context", None)
+    context: Context | None = getattr(app.state, "opened", None)
     if context is not None:
-        app.state.context = None
+        app.state.context = app.state.opened = None
         await context.jobs.stop()
         await context.dispatcher.close()
         await context.jobs.close()

@@ -149,9 +149,13 @@ class Jobs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the store, once the engine has stopped: no job begins any more, which would be counted."""
-        with suppress(Exception):
-            await self.store.do(records.reset_attempts)
+        """Close the store, once the engine has stopped: no job begins any more, which would be counted.
+
+        After an error of the engine the tries count: one of the jobs may have been the cause.
+        """
+        if self.services.dispatcher.runner.error is None:
+            with suppress(Exception):
+                await self.store.do(records.reset_attempts)
         await asyncio.to_thread(self.store.close)
 
     def status_of(self, live: LiveJob) -> dict[str, Any]:
