@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,12 @@ class Server(uvicorn.Server):
         if context is not None:
             context.drain()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the application end in order also where nobody waits for its connections."""
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn would have it cancelled, which it reports by a traceback
+            await self.lifespan.shutdown()
 
     @property
     def app(self) -> FastAPI:
