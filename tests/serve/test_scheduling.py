@@ -72,6 +72,25 @@ def test_a_newcomer_does_not_wait_for_a_crowd() -> None:
     assert asyncio.run(play()).index("late") <= 4
 
 
+def test_an_engine_that_hangs_in_its_first_call_after_a_rest_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last snapshot, of before the call, has no job."""
+
+    async def play() -> list[bool]:
+        dispatcher = Dispatcher(waiting_graph(go := threading.Event()))
+        dispatcher.submit(job_of())
+        while not dispatcher.runner.engine.started:
+            await asyncio.sleep(0.01)
+        found = [dispatcher.runner.well]
+        monkeypatch.setattr("pinxit.serve.runner.STUCK_SECONDS", 0.0)
+        found.append(dispatcher.runner.well)
+        monkeypatch.undo()
+        go.set()
+        await dispatcher.close()
+        return found
+
+    assert asyncio.run(play()) == [True, False]
+
+
 def test_one_failure_is_its_own() -> None:
     async def play() -> list[str]:
         dispatcher = Dispatcher(slow_graph(0.0, {"bad"}))
