@@ -31,6 +31,7 @@ from pinxit.serve import job_recovery, job_requests, jobs, records
 from pinxit.serve.catalog import ServerJob
 from pinxit.serve.dispatcher import JobHandle
 from pinxit.serve.feed import Feeds
+from pinxit.serve.live_job import LiveJob, arrival_number
 from pinxit.serve.paint_plan import PaintPlan
 from pinxit.serve.server import make_server
 from pinxit.serve.settings import Settings
@@ -286,6 +287,57 @@ def test_a_page_that_connects_while_the_server_ends_does_not_keep_it() -> None:
                 return [[one async for one in feed.messages()] for feed in (after, before)]
 
     assert asyncio.run(asyncio.wait_for(play(), 10)) == [[], []]
+
+
+def test_a_page_that_does_not_read_keeps_no_previews_of_jobs_that_have_ended() -> None:
+    feeds = Feeds()
+    with feeds.listening("") as feed:
+        for job in "ab":
+            feeds.publish("", job, "queued")
+            for candidate in range(3):
+                feeds.publish_preview("", job, {"candidate": candidate}, bytes(9))
+        feeds.publish("", "a", "ended")
+        told = [(one["job"], one["kind"]) for one in feed.pending.values()]
+    assert told == [("a", "queued"), ("b", "queued"), *[("b", "look")] * 3, ("a", "ended")]
+
+
+def test_nothing_is_told_of_a_job_after_its_end(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if it is cancelled while a preview of it is being checked."""
+    context, checked, told, cancelled = server.context, threading.Event(), list[tuple[str, str]](), threading.Event()
+    publish = context.jobs.feeds._put
+
+    async def shows(picture: Any) -> bool:
+        checked.set()
+        await asyncio.to_thread(cancelled.wait, 60)
+        return True
+
+    def put(owner: str, key: Any, message: dict[str, Any]) -> None:
+        told.append((message["job"], message["kind"]))
+        publish(owner, key, message)
+
+    monkeypatch.setattr(context.jobs.feeds, "has_listeners", lambda owner: True)
+    monkeypatch.setattr(context.jobs.feeds, "_put", put)
+    monkeypatch.setattr(context.policy, "shows", shows)
+    (job,) = submitted(server, candidates=64)
+    task = context.jobs.live[job["id"]].task
+    assert checked.wait(60) and task is not None
+    server.post(f"/api/jobs/{job['id']}/cancel")
+    cancelled.set()
+    while not task.done():
+        time.sleep(0.02)
+    assert [kind for name, kind in told if name == job["id"]][-1] == "ended"
+
+
+def test_jobs_that_the_engine_has_not_taken_yet_are_behind_those_it_has() -> None:
+    """As for the moment of a long call."""
+
+    def live(number: int) -> LiveJob:
+        found = LiveJob(records.Record("", "", 0.0, records.QUEUED, {}))
+        found.handle = JobHandle(ServerJob([], number=number), None, 0.0)
+        return found
+
+    hastened, taken = live(-2), live(7)
+    assert arrival_number(hastened) < arrival_number(taken) < arrival_number(live(ServerJob([]).number))
 
 
 def test_to_the_front(server: Running) -> None:
