@@ -28,7 +28,7 @@ from pinxit.files import write_bytes
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import WorkItem
 from pinxit.serve import job_recovery, job_requests, jobs, records
-from pinxit.serve.catalog import ServerJob
+from pinxit.serve.catalog import WARM_UP, ServerJob
 from pinxit.serve.dispatcher import JobHandle
 from pinxit.serve.feed import Feeds
 from pinxit.serve.live_job import LiveJob, arrival_number
@@ -275,6 +275,23 @@ def test_a_job_that_another_request_has_just_deleted_is_not_there(
     ended(server, job["id"])
     monkeypatch.setattr(records, "delete", lambda owner, name: lambda db: None)
     assert server.delete(f"/api/jobs/{job['id']}").status_code == 404
+
+
+def test_all_jobs_are_cancelled_while_another_request_deletes_one(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = server.context.jobs
+    names = [submitted(server, candidates=200)[0]["id"] for _ in range(2)]
+    cancel = jobs.cancel
+
+    async def cancelled(name: str) -> None:
+        await cancel(name)
+        if name == names[0]:
+            await jobs.store.do(records.delete("", name))
+
+    monkeypatch.setattr(jobs, "cancel", cancelled)
+    found = server.delete("/api/jobs").json()["jobs"]
+    assert [one["id"] for one in found if one["id"] in names] == names[1:] and found[-1]["state"] == "cancelled"
 
 
 def test_a_page_that_connects_while_the_server_ends_does_not_keep_it() -> None:
@@ -626,7 +643,7 @@ class Poison:
         real = Engine._call
 
         def call(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
-            served = [one for one in chosen if one.job.request is not None and one.job.client != "warming up"]
+            served = [one for one in chosen if one.job.request is not None and one.job.client != WARM_UP]
             prompts = {one.job.request.prompt.text for one in served}
             assert not prompts or self.go_on.wait(60)
             if "poison" in prompts and chosen[0].stage.endswith("tokens"):
@@ -694,7 +711,7 @@ def test_jobs_that_wait_for_their_last_try_are_counted(tmp_path: Path, monkeypat
     go_on, call = threading.Event(), Engine._call
 
     def waiting(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
-        assert chosen[0].job.client == "warming up" or go_on.wait(60)
+        assert chosen[0].job.client == WARM_UP or go_on.wait(60)
         return call(engine, chosen)
 
     monkeypatch.setattr(Engine, "_call", waiting)

@@ -22,7 +22,7 @@ from pinxit import __version__
 from pinxit.errors import PinxitError
 from pinxit.serve import api, clip_api, edits, embeddings, images, page
 from pinxit.serve.admission import Admission
-from pinxit.serve.catalog import CLIP, Catalog, ServerJob
+from pinxit.serve.catalog import CLIP, WARM_UP, Catalog, ServerJob
 from pinxit.serve.content import ContentPolicy
 from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.dispatcher import Dispatcher
@@ -177,7 +177,7 @@ async def warm_up(catalog: Catalog, dispatcher: Dispatcher) -> dict[str, float]:
     seconds = {}
     for model in catalog.models.values():
         began = time.perf_counter()
-        order = catalog.job(model, model.warm_up_request(), model.default_size, client="warming up")
+        order = catalog.job(model, model.warm_up_request(), model.default_size, client=WARM_UP)
         event = await dispatcher.outcome(dispatcher.submit(order, model))
         if event.kind != "done":
             raise event.data if isinstance(event.data, PinxitError) else RuntimeError(f"{model.name}: {event.data}")
@@ -185,7 +185,7 @@ async def warm_up(catalog: Catalog, dispatcher: Dispatcher) -> dict[str, float]:
     if catalog.clip is not None:
         grey = np.full((32, 32, 3), 127, np.uint8)
         starts = [([f"{CLIP}/texts"], "a red cube"), ([f"{CLIP}/pictures"], grey)]
-        await dispatcher.outcome(dispatcher.submit(ServerJob(starts, client="warming up")))
+        await dispatcher.outcome(dispatcher.submit(ServerJob(starts, client=WARM_UP)))
     return seconds
 
 

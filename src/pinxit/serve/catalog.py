@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 OPENAI_NAMES = ("dall-e-", "gpt-image-", "chatgpt-image-", "text-embedding-")  # prefixes of OpenAI's model names
 CLIP = "clip"
+WARM_UP = "warming up"  # the client of the server's own jobs
 MAX_SIDE = 1024  # pixels
 
 
