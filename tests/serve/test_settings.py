@@ -158,6 +158,9 @@ def test_a_server_needs_a_painter() -> None:
      ({"data": "bad.txt"}, "bad.txt is a file; choose another place"), ({"data": "bad.txt/x"}, "bad.txt is a file"),
      ({"content_hook": "nowhere:hook"}, "content_hook: the module nowhere"), ({"fetch_from": ("a b",)}, "is no host"),
      ({"proxies": ("172.17.0.1/16",)}, "'172.17.0.1/16' is no address or network"),
+     ({"host": ""}, "host is empty: leave it out for 127.0.0.1"), ({"hosts": ("*",)}, "hosts: '\\*' is no name"),
+     ({"hosts": ("a.example", "https://b.example")}, "'https://b.example' is no name of a host"),
+     ({"origins": ("https://a.example/", "b.example")}, "'b.example' is no origin of pages"),
      ({"c2pa_key": "bad.txt"}, "go together"), ({"recipes": ("dalle=bad.txt",)}, "bad.txt")],
 )  # fmt: skip
 def test_a_check_refuses_what_a_server_would(
