@@ -81,6 +81,7 @@ class Drawing:
         free, found = self.cells.count(None), []
         for item in items:
             if item.state is None and self.rows(item) > free:
+                free = 0
                 continue
             free -= 0 if item.state is not None else self.rows(item)
             found.append(item)

@@ -525,13 +525,15 @@ def test_waiting_keeps_the_order_of_arrival() -> None:
     assert [item.job.number for item in waiting.at("a", 2, policy)] == [0, 1]
 
 
-def test_pinxit_pipelines_core_needs_no_torch() -> None:
+def test_pinxit_pipelines_core_needs_no_torch_and_no_asserts() -> None:
     import subprocess
     import sys
 
     modules = "work, graph, policy, travel, engine, worker"
-    script = f"import sys; from pinxit.pipelines import {modules}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    script = f"""import sys; from pinxit.pipelines import {modules}; from pinxit.pipelines.run import run
+assert False, "never under -O"
+sys.exit('torch' in sys.modules or run(worker.Each(lambda items: [one.value + 1 for one in items]), [1]) != [2])"""
+    assert subprocess.run([sys.executable, "-O", "-c", script], check=False, timeout=60).returncode == 0
 
 
 def test_a_graph_under_a_name_stands_beside_its_like() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -197,6 +198,27 @@ def test_tiles_are_filled_evenly() -> None:
         item.state = worker.begin(item)
     assert max(len(tile.free) for tile in worker.tiles) <= 1
     assert len(worker.tile([*chosen, *(item for item in items if item.state is None)])) == len(chosen)
+
+
+def test_a_guided_picture_is_drawn_beside_ever_more_of_others_that_need_one_row() -> None:
+    """They never end two at a time: whoever needs two rows is kept the first that becomes free."""
+    engine = Engine(Graph([Stage("it", TokenWorker(Parrot(4), codes=1))], {}), clock=itertools.count().__next__)
+
+    def ask(client: str, guidance: float = 1.0) -> Job:
+        job = Job([(("it",), TokenRequest(text(1), guidance=guidance))], client=client)
+        engine.submit(job)
+        return job
+
+    busy = {}
+    for client in "abcd":
+        busy[client] = ask(client)
+        for _ in range(N // 4):
+            engine.turn()
+    guided = ask("guided", 2.0)
+    for _ in range(4 * N):
+        engine.turn()
+        busy |= {client: ask(client) for client, job in busy.items() if job.outcome is not None}
+    assert guided.outcome is not None and guided.outcome.kind == "done"
 
 
 def test_partial_codes_grow_in_raster_order() -> None:

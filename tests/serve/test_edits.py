@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import io
 import os
+import socket
 import struct
 import time
 import zlib
@@ -19,7 +21,7 @@ import numpy as np
 import openai
 import pytest
 from PIL import Image
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
 from pinxit.recipes.capabilities import Edits
 from pinxit.serve import edits, images, jobs, upload_decoder
@@ -130,6 +132,31 @@ def test_files_of_a_form_that_is_refused_are_closed(server: Running, monkeypatch
     answer = server.post("/v1/images/edits", data={"prompt": "a cat"}, files=files)
     assert answer.status_code == 400 and "only image and mask" in answer.json()["error"]["message"]
     assert len(closed) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("edits", "application/json"), ("edits", "multipart/form-data; boundary=x"), ("generations", "application/json")],
+)
+def test_who_leaves_while_sending_is_no_fault(
+    server: Running, caplog: pytest.LogCaptureFixture, path: str, kind: str
+) -> None:
+    caplog.set_level("INFO", "pinxit.serve")
+    head = f"POST /v1/images/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as client:
+        client.sendall(f"{head}--x\r\n".encode())
+    while not (said := [one for one in caplog.records if one.name == "pinxit.serve"]):
+        time.sleep(0.02)
+    assert [one.levelname for one in said] == ["INFO"] and f"POST /v1/images/{path} 499" in said[0].getMessage()
+
+
+def test_a_full_disk_is_not_the_fault_of_a_form(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def write(self: UploadFile, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(UploadFile, "write", write)
+    form = {"files": {"image": file(PICTURE)}, "data": {"prompt": "a cat"}}
+    assert server.post("/v1/images/edits", **form).status_code == 500
 
 
 def bomb(side: int) -> bytes:

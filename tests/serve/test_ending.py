@@ -12,8 +12,11 @@ import openai
 import pytest
 import torch
 
+from pinxit.errors import PinxitError
 from pinxit.serve import app
-from tests.serve.running import Running, running
+from pinxit.serve.server import make_server
+from pinxit.serve.settings import Settings
+from tests.serve.running import Running, catalog, running
 
 LONG: dict[str, Any] = {"candidates": 5_000}
 KEPT = {"prompt": "a red square", "seed": 3, "candidates": 2}
@@ -120,6 +123,25 @@ def test_an_engine_that_stops_leaves_jobs_to_the_next_process(tmp_path: Path, mo
         while (found := server.get(f"/api/jobs/{job['id']}").json())["state"] == "queued":
             time.sleep(0.05)
         assert found["state"] == "done" and len(found["pictures"]) == 2
+
+
+@pytest.mark.parametrize("wrong", ["a file", "a folder of which urls is a file"])
+def test_a_server_that_cannot_start_says_why_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    data = tmp_path / "data"
+    if wrong == "a file":
+        data.write_text("")
+    else:
+        data.mkdir()
+        (data / "urls").write_text("")
+    server = make_server(Settings(port=0, data=str(data)), catalog)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive() and isinstance(server.app.state.failed, PinxitError)
+    (said,) = [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
+    assert str(data) in said.getMessage() and not said.exc_info
 
 
 def test_a_disk_that_fails_ends_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,21 +20,25 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import WorkItem
-from pinxit.serve import job_requests, jobs, records
-from pinxit.serve.catalog import ServerJob
+from pinxit.serve import job_recovery, job_requests, jobs, records
+from pinxit.serve.catalog import WARM_UP, ServerJob
 from pinxit.serve.dispatcher import JobHandle
 from pinxit.serve.feed import Feeds
+from pinxit.serve.live_job import LiveJob, arrival_number
 from pinxit.serve.paint_plan import PaintPlan
+from pinxit.serve.server import make_server
+from pinxit.serve.settings import Settings
 from pinxit.serve.uploads import Uploads
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.process import Process
-from tests.serve.running import Running, running
+from tests.serve.running import Running, catalog, running
 
 
 def ended(server: Running, name: str, seconds: float = 60) -> dict[str, Any]:
@@ -273,6 +277,23 @@ def test_a_job_that_another_request_has_just_deleted_is_not_there(
     assert server.delete(f"/api/jobs/{job['id']}").status_code == 404
 
 
+def test_all_jobs_are_cancelled_while_another_request_deletes_one(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = server.context.jobs
+    names = [submitted(server, candidates=200)[0]["id"] for _ in range(2)]
+    cancel = jobs.cancel
+
+    async def cancelled(name: str) -> None:
+        await cancel(name)
+        if name == names[0]:
+            await jobs.store.do(records.delete("", name))
+
+    monkeypatch.setattr(jobs, "cancel", cancelled)
+    found = server.delete("/api/jobs").json()["jobs"]
+    assert [one["id"] for one in found if one["id"] in names] == names[1:] and found[-1]["state"] == "cancelled"
+
+
 def test_a_page_that_connects_while_the_server_ends_does_not_keep_it() -> None:
     async def play() -> list[Any]:
         feeds = Feeds()
@@ -283,6 +304,57 @@ def test_a_page_that_connects_while_the_server_ends_does_not_keep_it() -> None:
                 return [[one async for one in feed.messages()] for feed in (after, before)]
 
     assert asyncio.run(asyncio.wait_for(play(), 10)) == [[], []]
+
+
+def test_a_page_that_does_not_read_keeps_no_previews_of_jobs_that_have_ended() -> None:
+    feeds = Feeds()
+    with feeds.listening("") as feed:
+        for job in "ab":
+            feeds.publish("", job, "queued")
+            for candidate in range(3):
+                feeds.publish_preview("", job, {"candidate": candidate}, bytes(9))
+        feeds.publish("", "a", "ended")
+        told = [(one["job"], one["kind"]) for one in feed.pending.values()]
+    assert told == [("a", "queued"), ("b", "queued"), *[("b", "look")] * 3, ("a", "ended")]
+
+
+def test_nothing_is_told_of_a_job_after_its_end(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if it is cancelled while a preview of it is being checked."""
+    context, checked, told, cancelled = server.context, threading.Event(), list[tuple[str, str]](), threading.Event()
+    publish = context.jobs.feeds._put
+
+    async def shows(picture: Any) -> bool:
+        checked.set()
+        await asyncio.to_thread(cancelled.wait, 60)
+        return True
+
+    def put(owner: str, key: Any, message: dict[str, Any]) -> None:
+        told.append((message["job"], message["kind"]))
+        publish(owner, key, message)
+
+    monkeypatch.setattr(context.jobs.feeds, "has_listeners", lambda owner: True)
+    monkeypatch.setattr(context.jobs.feeds, "_put", put)
+    monkeypatch.setattr(context.policy, "shows", shows)
+    (job,) = submitted(server, candidates=64)
+    task = context.jobs.live[job["id"]].task
+    assert checked.wait(60) and task is not None
+    server.post(f"/api/jobs/{job['id']}/cancel")
+    cancelled.set()
+    while not task.done():
+        time.sleep(0.02)
+    assert [kind for name, kind in told if name == job["id"]][-1] == "ended"
+
+
+def test_jobs_that_the_engine_has_not_taken_yet_are_behind_those_it_has() -> None:
+    """As for the moment of a long call."""
+
+    def live(number: int) -> LiveJob:
+        found = LiveJob(records.Record("", "", 0.0, records.QUEUED, {}))
+        found.handle = JobHandle(ServerJob([], number=number), None, 0.0)
+        return found
+
+    hastened, taken = live(-2), live(7)
+    assert arrival_number(hastened) < arrival_number(taken) < arrival_number(live(ServerJob([]).number))
 
 
 def test_to_the_front(server: Running) -> None:
@@ -571,7 +643,7 @@ class Poison:
         real = Engine._call
 
         def call(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
-            served = [one for one in chosen if one.job.request is not None and one.job.client != "warming up"]
+            served = [one for one in chosen if one.job.request is not None and one.job.client != WARM_UP]
             prompts = {one.job.request.prompt.text for one in served}
             assert not prompts or self.go_on.wait(60)
             if "poison" in prompts and chosen[0].stage.endswith("tokens"):
@@ -639,7 +711,7 @@ def test_jobs_that_wait_for_their_last_try_are_counted(tmp_path: Path, monkeypat
     go_on, call = threading.Event(), Engine._call
 
     def waiting(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
-        assert chosen[0].job.client == "warming up" or go_on.wait(60)
+        assert chosen[0].job.client == WARM_UP or go_on.wait(60)
         return call(engine, chosen)
 
     monkeypatch.setattr(Engine, "_call", waiting)
@@ -657,7 +729,7 @@ def test_jobs_that_wait_for_their_last_try_are_counted(tmp_path: Path, monkeypat
 
 
 def test_an_end_in_order_counts_no_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever begins while the server ends: tries are forgotten when the engine has stopped."""
+    """Whatever begins while the server ends: tries are forgotten when the engine has stopped. Ready or not."""
     reset, alive = records.reset_attempts, list[bool]()
     with running(tmp_path) as server:
         runner = server.context.dispatcher.runner
@@ -671,6 +743,43 @@ def test_an_end_in_order_counts_no_try(tmp_path: Path, monkeypatch: pytest.Monke
         while server.get(f"/api/jobs/{names[0]}").json()["share"] == 0:
             time.sleep(0.02)
     assert alive == [False] and stored_tries(tmp_path) == [0, 0]
+    ended_while_jobs_are_begun_again(tmp_path, monkeypatch)
+    assert len(alive) == 2 and stored_tries(tmp_path) == [0, 0]
+
+
+def ended_while_jobs_are_begun_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two is under way; the second cannot be planned yet, so that the server is not ready."""
+    planned, plan = list[Any](), job_requests.plan_of_request
+
+    async def slow(*about: Any) -> PaintPlan:
+        planned.append(about)
+        if len(planned) > 1:
+            await asyncio.sleep(3600)
+        return await plan(*about)
+
+    monkeypatch.setattr(job_recovery, "plan_of_request", slow)
+    server = make_server(Settings(port=0, data=str(folder)), catalog)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while len(planned) < 2 or not server.app.state.opened.dispatcher.runner.engine.started:
+        time.sleep(0.02)
+    server.should_exit = True
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_an_end_by_an_error_of_the_engine_counts_the_try(tmp_path: Path) -> None:
+    """Or a job that kills every process would be begun again for ever."""
+
+    def failing(states: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with running(tmp_path) as server:
+        server.context.catalog.graph["dalle/tokens"].worker.step = failing  # type: ignore[method-assign]
+        submitted(server, candidates=1)
+        while not server.server.should_exit:
+            time.sleep(0.02)
+    assert stored_tries(tmp_path) == [1]
 
 
 def stored_tries(data: Path) -> list[int]:

@@ -174,6 +174,24 @@ def test_every_answer_has_a_number_and_every_error_the_envelope(server: Running)
     assert server.get("/v1/images/generations").status_code == 405
 
 
+@pytest.mark.parametrize("path", ["/", "/live", "/metrics", "/v1/models", "/web/main.js", "/nowhere", "/v1/embeddings"])
+def test_head_is_answered_as_get_without_the_body(server: Running, path: str) -> None:
+    got, head = (httpx.request(method, server.url + path, timeout=60) for method in ("GET", "HEAD"))
+    assert head.status_code == got.status_code and head.content == b""
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert path == "/metrics" or head.headers["content-length"] == got.headers["content-length"]
+
+
+def test_head_of_a_stream_ends(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=60) as client:
+        client.sendall(b"HEAD /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 200") and b"text/event-stream" in answer and answer.endswith(b"\r\n\r\n")
+        assert well(client)
+    while server.context.jobs.feeds.open:
+        time.sleep(0.02)
+
+
 def test_long_and_strange_input_is_not_echoed(server: Running) -> None:
     for body in (b'{"prompt": "' + b"x" * 40_000 + b'"}', b"{", b"[]", b"\x00", b'{"prompt": 1}', b"null",
                  b'{"prompt": "a", "n": "many"}', b"[" * 5000):  # fmt: skip

@@ -236,9 +236,12 @@ def test_clip_is_asked_with_a_deadline_and_within_the_budget(server: Running, mo
     assert not engine.jobs and not server.context.dispatcher.handles
 
 
-def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_and_embeddings(client: openai.OpenAI, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.id for one in client.models.list()] == ["dalle", "other", "clip"]
     assert client.models.retrieve("other").id == "other"
+    monkeypatch.setitem(server.context.catalog.aliases, "owner/name", "other")
+    assert client.models.retrieve("owner/name").id == "other"
+    assert server.get("/v1/models/").json() == server.get("/v1/models").json()
     found = client.embeddings.create(model="clip", input=["a red square", "two blue stars", "a red square"])
     rows = np.array([one.embedding for one in found.data])
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)

@@ -25,10 +25,11 @@ from pinxit.pipelines.worker import Each
 from pinxit.recipes.requests import PaintRequest
 from pinxit.serve import paint_plan
 from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs, _held_uploads
-from pinxit.serve.catalog import ServerJob
+from pinxit.serve.catalog import WARM_UP, ServerJob
 from pinxit.serve.dispatcher import MAX_REUSABLE, REUSE_SECONDS, Dispatcher
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.images import outcome
+from pinxit.serve.metrics import Metrics
 from pinxit.serve.schemas import GenerationRequest
 from pinxit.serve.settings import Settings
 from pinxit.types import Prompt
@@ -70,6 +71,40 @@ def test_a_newcomer_does_not_wait_for_a_crowd() -> None:
         return ends
 
     assert asyncio.run(play()).index("late") <= 4
+
+
+def test_an_engine_that_hangs_in_its_first_call_after_a_rest_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last snapshot, of before the call, has no job."""
+
+    async def play() -> list[bool]:
+        dispatcher = Dispatcher(waiting_graph(go := threading.Event()))
+        dispatcher.submit(job_of())
+        while not dispatcher.runner.engine.started:
+            await asyncio.sleep(0.01)
+        found = [dispatcher.runner.well]
+        monkeypatch.setattr("pinxit.serve.runner.STUCK_SECONDS", 0.0)
+        found.append(dispatcher.runner.well)
+        monkeypatch.undo()
+        go.set()
+        await dispatcher.close()
+        return found
+
+    assert asyncio.run(play()) == [True, False]
+
+
+def test_warming_up_teaches_costs_and_is_no_clients_job() -> None:
+    async def play() -> tuple[dict[Any, int], dict[str, float]]:
+        dispatcher = Dispatcher(slow_graph(0.0))
+        admission = Admission(Settings(), dispatcher)
+        metrics = Metrics(dispatcher, admission)
+        await dispatcher.outcome(dispatcher.submit(job_of(WARM_UP)))
+        learned = dict(admission.costs.measured)
+        await dispatcher.outcome(dispatcher.submit(job_of("a")))
+        await dispatcher.close()
+        return metrics.ends, learned
+
+    ends, learned = asyncio.run(play())
+    assert ends == {("clip", "done"): 1} and learned.keys() == {"work"}
 
 
 def test_one_failure_is_its_own() -> None:

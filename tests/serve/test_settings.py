@@ -20,6 +20,7 @@ from pinxit.serve.settings import Settings, as_toml, load_settings
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
 from tests.recipes.painters import random_painter, save_random_checkpoint
+from tests.serve.running import catalog
 
 
 def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
@@ -89,6 +90,29 @@ def test_stages_that_cannot_be_set_are_one_sentence(tmp_path: Path, stages: dict
         Catalog.opened(load_settings(None, {"PINXIT_SERVE_STAGES": json.dumps(stages)}, given))
 
 
+def test_painters_of_one_checkpoint_place_the_upsampler_that_they_share_alike() -> None:
+    """Or one of them would enlarge as the other is told to."""
+    given = {"recipes": ["exact=there", "other=elsewhere", "fast=there"]}
+    stages = {
+        "other/up64": {"device": "cpu"},
+        "fast/denoise": {"precision": "bf16"},
+        "fast/up64": {"precision": "bf16"},
+    }
+    with pytest.raises(UsageError, match="exact and fast share the upsampler of there; place exact/up64 and fast/up64"):
+        Catalog.opened(load_settings(None, {"PINXIT_SERVE_STAGES": json.dumps(stages)}, given))
+    stages["exact/up64"] = stages["fast/up64"]
+    with pytest.raises(PinxitError, match="there"):  # is no checkpoint
+        Catalog.opened(load_settings(None, {"PINXIT_SERVE_STAGES": json.dumps(stages)}, given))
+
+
+def test_an_alias_is_no_name_that_is_served() -> None:
+    models, clip = [Model("dalle", random_painter())], catalog().clip
+    for alias in ("dalle", "clip"):
+        with pytest.raises(UsageError, match=f"aliases: '{alias}' is served itself"):
+            Catalog(models, clip, {alias: "dalle"})
+    assert Catalog(models, None, {"clip": "dalle"}).model("clip").name == "dalle"
+
+
 def test_stages_are_set_as_the_file_says(tmp_path: Path) -> None:
     save_random_checkpoint(tmp_path / "nano")
     told = f'recipes = ["dalle={tmp_path / "nano"}"]\nclip = "{tmp_path / "nano"}"\ndevice = "cpu"\n'
@@ -96,20 +120,20 @@ def test_stages_are_set_as_the_file_says(tmp_path: Path) -> None:
     (tmp_path / "serve.toml").write_text(told)
     settings = load_settings(tmp_path / "serve.toml", {}, {})
     assert load_settings(None, {}, {}).stages == {} and '[stages."dalle/tokens"]' in as_toml(settings)
-    catalog = Catalog.opened(settings)
-    assert catalog.models["dalle"].painter.int8  # type: ignore[attr-defined]
-    assert catalog.clip is not None and catalog.clip.precision == "bf16"
+    opened = Catalog.opened(settings)
+    assert opened.models["dalle"].painter.int8  # type: ignore[attr-defined]
+    assert opened.clip is not None and opened.clip.precision == "bf16"
 
 
 def test_names_of_openai_mean_the_default_painter_unless_one_is_served_under_them() -> None:
     painter = random_painter()
     models = [Model("dalle", painter), Model("dall-e-3", painter), Model("mine", painter)]
-    catalog = Catalog(models, aliases={"gpt-image-1": "mine", "sdxl": "mine"})
+    served = Catalog(models, aliases={"gpt-image-1": "mine", "sdxl": "mine"})
     wanted = {None: "dalle", "": "dalle", "dall-e-2": "dalle", "dall-e-3": "dall-e-3", "gpt-image-1": "mine",
               "sdxl": "mine", "mine": "mine"}  # fmt: skip
-    assert {name: catalog.model(name).name for name in wanted} == wanted
+    assert {name: served.model(name).name for name in wanted} == wanted
     with pytest.raises(RefusedError, match="no such model") as unknown:
-        catalog.model("nobody")
+        served.model("nobody")
     assert unknown.value.status == 404
 
 
@@ -134,6 +158,9 @@ def test_a_server_needs_a_painter() -> None:
      ({"data": "bad.txt"}, "bad.txt is a file; choose another place"), ({"data": "bad.txt/x"}, "bad.txt is a file"),
      ({"content_hook": "nowhere:hook"}, "content_hook: the module nowhere"), ({"fetch_from": ("a b",)}, "is no host"),
      ({"proxies": ("172.17.0.1/16",)}, "'172.17.0.1/16' is no address or network"),
+     ({"host": ""}, "host is empty: leave it out for 127.0.0.1"), ({"hosts": ("*",)}, "hosts: '\\*' is no name"),
+     ({"hosts": ("a.example", "https://b.example")}, "'https://b.example' is no name of a host"),
+     ({"origins": ("https://a.example/", "b.example")}, "'b.example' is no origin of pages"),
      ({"c2pa_key": "bad.txt"}, "go together"), ({"recipes": ("dalle=bad.txt",)}, "bad.txt")],
 )  # fmt: skip
 def test_a_check_refuses_what_a_server_would(

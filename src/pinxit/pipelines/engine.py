@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 
 from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.policy import Fair
+from pinxit.pipelines.policy import Fair, Key
 from pinxit.pipelines.travel import Travel
 from pinxit.pipelines.work import Event, Job, Place, WorkItem
 
@@ -103,7 +103,7 @@ class Engine(Travel):
 
     def _next(self) -> list[WorkItem]:
         """The items that share the next call, the one that the policy puts first (the head) first."""
-        fresh = [item for item in [*self.again, *self.waiting.first()] if self._stage(item).worker.fits(item)]
+        fresh = self._fresh()
         head = min([*self.started, *fresh], key=self.policy.key, default=None)
         if head is None:
             return []
@@ -114,6 +114,19 @@ class Engine(Travel):
         behind = [one for one in fresh if head.stage in one.route[one.at + 1 : one.at + 2] and not one.preview]
         other = min((one for one in behind if not self._stage(one).weight), key=self.policy.key, default=None)
         return chosen if other is None else self._chosen(other)
+
+    def _fresh(self) -> list[WorkItem]:
+        """The first of every list that could begin now, but at a stage none behind one that waits for room there.
+
+        Smaller items that come later would take every row that becomes free, and it might wait for ever.
+        """
+        found, large = list[WorkItem](), dict[str, Key]()
+        for item in [*self.again, *self.waiting.first()]:
+            if self._stage(item).worker.fits(item):
+                found.append(item)
+            else:
+                large[item.stage] = min(self.policy.key(item), large.get(item.stage, self.policy.key(item)))
+        return [item for item in found if item.stage not in large or self.policy.key(item) < large[item.stage]]
 
     def _call(self, chosen: list[WorkItem]) -> list[WorkItem]:
         stage, began = self._stage(chosen[0]), self.clock()

@@ -16,7 +16,8 @@ def run(worker: Worker, requests: Sequence[Any], between: Callable[[Engine, Job]
     engine, job = Engine(Graph([Stage("it", worker)], {})), Job([(("it",), request) for request in requests])
     engine.submit(job)
     while job.outcome is None:
-        assert engine.turn() or job.outcome is not None
+        computed = engine.turn()
+        assert computed or job.outcome is not None
         if between is not None:
             between(engine, job)
     if isinstance(job.outcome.data, Exception):

@@ -51,14 +51,15 @@ class TokenWorker:
         return max(len(tile.free) for tile in self.tiles) >= self.rows(item)
 
     def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
-        """All items that have begun, and as many more as there are rows for."""
+        """All items that have begun, and as many more, in order, as there are rows for."""
         free, chosen = [len(tile.free) for tile in self.tiles], []
         for item in items:
             emptiest = free.index(max(free))
-            if item.state is None and free[emptiest] < self.rows(item):
-                continue
             if item.state is None:
                 free[emptiest] -= self.rows(item)
+                if free[emptiest] < 0:  # neither it nor any after it, until there are rows for it
+                    free = [0]
+                    continue
             chosen.append(item)
         return chosen
 

@@ -112,7 +112,7 @@ class Travel:
         waiting = [item for items in self.waiting.lists.values() for _, item in items if item.job is job]
         self.waiting.forget(job)
         del self.jobs[job.number]
-        job.number = min((0, *self.jobs)) - 2  # never -1, the number of a job that was not submitted
+        job.number = min((0, *self.jobs)) - 2  # never UNNUMBERED
         self.jobs[job.number] = job
         for item in waiting:
             self.waiting.add(item)

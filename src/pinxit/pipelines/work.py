@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+UNNUMBERED = -1  # the number of a job that no engine has taken yet
 Place = tuple[int, ...]
 """Identifies an item within its job: one number for every time that it was scattered."""
 
@@ -24,7 +25,7 @@ class Job:
     looked_at: int | None = None  # how many items are previewed at a time; None: all
     brief: bool = False  # it takes a moment and is waited for: served before its client's other jobs, even begun ones
     # -----
-    number: int = -1  # in order of arrival
+    number: int = UNNUMBERED  # in order of arrival
     items: set[WorkItem] = field(default_factory=set)  # the live ones: neither finished nor dropped
     parked: list[WorkItem] = field(default_factory=list)  # of them, those that wait at a join
     results: dict[Place, Any] = field(default_factory=dict)  # of items that reached the end of their route

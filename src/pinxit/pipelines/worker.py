@@ -14,7 +14,8 @@ class Worker(Protocol):
     """What computes a stage. A call is one `step` of the items that share it; an item may take many steps.
 
     `tile` is given the items that are ready, in the policy's order, and returns those that share the call: always the
-    first, and no more rows than `width`. An item that has begun keeps its `state` until `end`, also between calls.
+    first, and no more rows than `width`. Where items keep their rows, none begins before one that waits for more. An
+    item that has begun keeps its `state` until `end`, also between calls.
     """
 
     width: int  # most rows of a call

@@ -114,7 +114,8 @@ async def cancel_all(request: Request, context: ContextDep) -> JobsOut:
     for name in names:
         if name in context.jobs.live:
             await context.jobs.cancel(name)
-    return JobsOut(jobs=[_job_out(await _found(request, name, context), context) for name in names])
+    found = [await context.jobs.store.do(records.one(owner, name)) for name in names]
+    return JobsOut(jobs=[_job_out(one, context) for one in found if one is not None])  # None: deleted just now
 
 
 @router.get("/events", response_class=StreamingResponse)

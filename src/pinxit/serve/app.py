@@ -22,7 +22,7 @@ from pinxit import __version__
 from pinxit.errors import PinxitError
 from pinxit.serve import api, clip_api, edits, embeddings, images, page
 from pinxit.serve.admission import Admission
-from pinxit.serve.catalog import CLIP, Catalog, ServerJob
+from pinxit.serve.catalog import CLIP, WARM_UP, Catalog, ServerJob
 from pinxit.serve.content import ContentPolicy
 from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.dispatcher import Dispatcher
@@ -98,9 +98,10 @@ async def _load(
     try:
         policy, fetcher, signer = await asyncio.to_thread(open_checks, settings)
         catalog = await asyncio.to_thread(open_catalog)
+        url_files = UrlFiles(Path(settings.data) / "urls", settings.url_minutes * 60)
+        store = await asyncio.to_thread(Store, Path(settings.data))
         dispatcher = Dispatcher(catalog.graph, on_engine_death, await _runner_factory(settings))
         admission = Admission(settings, dispatcher)
-        url_files = UrlFiles(Path(settings.data) / "urls", settings.url_minutes * 60)
         dispatcher.on_death = lambda: setattr(app.state, "failed", dispatcher.runner.error)
         context = Context(
             settings,
@@ -115,8 +116,9 @@ async def _load(
             signer,
             app.state.time_limit,
         )
-        store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
+        store.on_commit = context.metrics.commit.observe
         context.jobs = Jobs(context, store)
+        app.state.opened = context  # which is closed at the end, whether or not the rest of this succeeds
         await warm_up(catalog, dispatcher)
         await recover(context.jobs)
         app.state.context = context
@@ -175,7 +177,7 @@ async def warm_up(catalog: Catalog, dispatcher: Dispatcher) -> dict[str, float]:
     seconds = {}
     for model in catalog.models.values():
         began = time.perf_counter()
-        order = catalog.job(model, model.warm_up_request(), model.default_size, client="warming up")
+        order = catalog.job(model, model.warm_up_request(), model.default_size, client=WARM_UP)
         event = await dispatcher.outcome(dispatcher.submit(order, model))
         if event.kind != "done":
             raise event.data if isinstance(event.data, PinxitError) else RuntimeError(f"{model.name}: {event.data}")
@@ -183,14 +185,14 @@ async def warm_up(catalog: Catalog, dispatcher: Dispatcher) -> dict[str, float]:
     if catalog.clip is not None:
         grey = np.full((32, 32, 3), 127, np.uint8)
         starts = [([f"{CLIP}/texts"], "a red cube"), ([f"{CLIP}/pictures"], grey)]
-        await dispatcher.outcome(dispatcher.submit(ServerJob(starts, client="warming up")))
+        await dispatcher.outcome(dispatcher.submit(ServerJob(starts, client=WARM_UP)))
     return seconds
 
 
 async def _close(app: FastAPI) -> None:
-    context: Context | None = getattr(app.state, "context", None)
+    context: Context | None = getattr(app.state, "opened", None)
     if context is not None:
-        app.state.context = None
+        app.state.context = app.state.opened = None
         await context.jobs.stop()
         await context.dispatcher.close()
         await context.jobs.close()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 OPENAI_NAMES = ("dall-e-", "gpt-image-", "chatgpt-image-", "text-embedding-")  # prefixes of OpenAI's model names
 CLIP = "clip"
+WARM_UP = "warming up"  # the client of the server's own jobs
 MAX_SIDE = 1024  # pixels
 
 
@@ -118,6 +119,8 @@ class Catalog:
         for alias, name in self.aliases.items():
             if name not in self.models:
                 raise UsageError(f"aliases: {alias} stands for '{name}', which is not served.")
+            if alias in self.models or (alias == CLIP and clip is not None):
+                raise UsageError(f"aliases: '{alias}' is served itself; choose another name for {name}.")
         if not self.models:
             raise UsageError("recipes: no painter came with this installation; write NAME=CHECKPOINT for yours.")
         for model in models:
@@ -134,27 +137,18 @@ class Catalog:
     @classmethod
     def opened(cls, settings: Settings) -> Catalog:
         """Load everything that the settings name. Raises CheckpointError and UsageError as `pinxit.load` does."""
-        painters: dict[str, Painter] = {}
-        stages = settings.stages
-        for spec in settings.recipes or [name for name, checkpoint in PAINTERS.items() if checkpoint in shipped()]:
-            name, _, checkpoint = spec.partition("=")
-            if not checkpoint and name not in PAINTERS:
-                raise UsageError(
-                    f"recipes: '{spec}' is none of {', '.join(PAINTERS)}; write NAME=CHECKPOINT for yours."
-                )
-            if not name or name in painters or name == CLIP:
-                raise UsageError(f"recipes: '{spec}' needs a name of its own; write NAME=CHECKPOINT.")
-            own = {
-                stage.removeprefix(f"{name}/"): options
-                for stage, options in stages.items()
-                if stage.startswith(f"{name}/")
-            }
-            painters[name] = load(checkpoint or PAINTERS[name], device=settings.device, stages=own)
+        checkpoints, stages = _checkpoints(settings), settings.stages
+        placings = {name: _placings_of(name, stages) for name in checkpoints}
+        known = [*(f"{name}/{stage}" for name, own in placings.items() for stage in own), *[CLIP] * bool(settings.clip)]
+        if unknown := next((stage for stage in stages if stage not in known), None):
+            raise UsageError(f"stages: '{unknown}' is of nothing that is served; write NAME/STAGE, or {CLIP}.")
+        _check_upsamplers(checkpoints, placings)
+        painters: dict[str, Painter] = {
+            name: load(checkpoint, device=settings.device, stages=placings[name])
+            for name, checkpoint in checkpoints.items()
+        }
         shared = next((one for one in map(upsampler_of, painters.values()) if one is not None), None)
         models = [Model(name, one, upsampler_of(one) or _compatible(one, shared)) for name, one in painters.items()]
-        for stage in stages:
-            if stage.partition("/")[0] not in ({CLIP} if stage == CLIP and settings.clip else painters):
-                raise UsageError(f"stages: '{stage}' is of nothing that is served; write NAME/STAGE, or {CLIP}.")
         clip = _clip(settings, stages.get(CLIP, USUAL)) if settings.clip else None
         return cls(models, clip, settings.aliases)
 
@@ -176,6 +170,38 @@ class Catalog:
             assert model.upsampler is not None
             route = (*route, *model.upsampler.route(model.painter.size))
         return ServerJob([(route, None)], request=asked, **options)
+
+
+def _checkpoints(settings: Settings) -> dict[str, str]:
+    """The checkpoint of each painter's name. Raises UsageError."""
+    found: dict[str, str] = {}
+    for spec in settings.recipes or [name for name, checkpoint in PAINTERS.items() if checkpoint in shipped()]:
+        name, _, checkpoint = spec.partition("=")
+        if not checkpoint and name not in PAINTERS:
+            raise UsageError(f"recipes: '{spec}' is none of {', '.join(PAINTERS)}; write NAME=CHECKPOINT for yours.")
+        if not name or name in found or name == CLIP:
+            raise UsageError(f"recipes: '{spec}' needs a name of its own; write NAME=CHECKPOINT.")
+        found[name] = checkpoint or PAINTERS[name]
+    return found
+
+
+def _placings_of(name: str, stages: Mapping[str, Placing]) -> dict[str, Placing]:
+    """By a painter's own names, the stages that are placed otherwise than usual."""
+    own = f"{name}/"
+    return {stage.removeprefix(own): how for stage, how in stages.items() if stage.startswith(own)}
+
+
+def _check_upsamplers(checkpoints: Mapping[str, str], placings: Mapping[str, Mapping[str, Placing]]) -> None:
+    """Raise UsageError where painters of one checkpoint place its upsamplers, which they share, in different ways."""
+    first: dict[str, str] = {}
+    for name, checkpoint in checkpoints.items():
+        other = first.setdefault(checkpoint, name)
+        for stage in placings[name].keys() | placings[other].keys():
+            if stage.startswith("up") and placings[name].get(stage, USUAL) != placings[other].get(stage, USUAL):
+                raise UsageError(
+                    f"stages: {other} and {name} share the upsampler of {checkpoint}; place {other}/{stage} and "
+                    f"{name}/{stage} alike."
+                )
 
 
 def _clip(settings: Settings, options: Placing) -> ClipEncoder:

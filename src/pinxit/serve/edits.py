@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect
 
 from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.errors import RefusedError
@@ -119,7 +120,7 @@ async def _parse(request: Request, kind: type[T]) -> ParsedBody:
 async def _form_fields(request: Request, files: dict[str, list[bytes]], kind: type[BaseModel]) -> dict[str, Any]:
     try:
         form: FormData = await request.form(max_files=20, max_fields=100)
-    except (RefusedError, RequestValidationError):
+    except (RefusedError, RequestValidationError, ClientDisconnect, OSError):  # a full disk is not the form's fault
         raise
     except Exception as error:
         if isinstance(error.__cause__, RefusedError):

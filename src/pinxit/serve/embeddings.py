@@ -42,12 +42,13 @@ STARTED = int(time.time())
 
 
 @router.get("/models")
+@router.get("/models/", include_in_schema=False)
 async def models(context: ContextDep) -> ModelsOut:
     """Painters, the default one first, then the CLIP."""
     return ModelsOut(data=model_list(context))
 
 
-@router.get("/models/{name}")
+@router.get("/models/{name:path}")  # names may hold slashes, as OWNER/NAME
 async def model(name: str, context: ContextDep) -> ModelOut:
     """One model, by its name or an alias."""
     if name == CLIP and context.catalog.clip is not None:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from pinxit.errors import PinxitError, UsageError
 from pinxit.texts import printable, without_halves
@@ -57,6 +58,11 @@ def key_reused() -> RefusedError:
                         headers={"x-should-retry": "false"})  # fmt: skip
 
 
+def disconnected() -> RefusedError:
+    """499: nobody reads the response."""
+    return RefusedError(499, "the client has disconnected.")
+
+
 def unavailable(reason: str) -> RefusedError:
     """503 with a time to retry after: this process is ending, and another one may take its place."""
     return RefusedError(503, f"{reason}: try again in 2 s.", headers={"retry-after-ms": "2000", "retry-after": "2"})
@@ -75,6 +81,8 @@ def as_refused(error: BaseException) -> RefusedError:
         return error
     if isinstance(error.__cause__, RefusedError):  # Starlette wraps what was raised while it read the body
         return error.__cause__
+    if isinstance(error, ClientDisconnect) or isinstance(error.__cause__, ClientDisconnect):  # in the middle of it
+        return disconnected()
     if isinstance(error, UnicodeEncodeError):  # JSON may hold lone surrogates
         return RefusedError(400, "the request holds text that is not UTF-8.", code="invalid_value")
     if isinstance(error, UsageError):

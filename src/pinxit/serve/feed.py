@@ -25,6 +25,10 @@ class Feed:
         self.pending[key] = message
         self.ready.set()
 
+    def forget_looks(self, job: str) -> None:
+        """Drop a job's unread previews: a page that does not read would hold those of all jobs in memory."""
+        self.pending = {key: one for key, one in self.pending.items() if key[:2] != (job, "look")}
+
     async def messages(self) -> AsyncIterator[dict[str, Any] | None]:
         """All messages, until the server shuts down; None after every HEARTBEAT_SECONDS without any."""
         while not self.closed:
@@ -80,4 +84,6 @@ class Feeds:
     def _put(self, owner: str, key: Any, message: dict[str, Any]) -> None:
         for feed in self.open:
             if feed.owner == owner:
+                if message["kind"] == "ended":
+                    feed.forget_looks(message["job"])
                 feed.put(key, message)

@@ -17,9 +17,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pinxit.serve.content import omission_warnings
 from pinxit.serve.context import Context, ContextDep, caller_of
 from pinxit.serve.dispatcher import TERMINAL, Dispatcher, JobHandle
-from pinxit.serve.errors import RefusedError, as_refused, envelope, error_type
+from pinxit.serve.errors import RefusedError, as_refused, disconnected, envelope, error_type
 from pinxit.serve.paint_plan import PaintPlan, make_plan
-from pinxit.serve.requests import WEIGHTS, client_timeout, disconnect_watcher, disconnected, idempotency_of
+from pinxit.serve.requests import WEIGHTS, client_timeout, disconnect_watcher, idempotency_of
 from pinxit.serve.schemas import ERRORS, GenerationRequest, ImagesOut, PictureRequest, StreamableRequest
 
 if TYPE_CHECKING:

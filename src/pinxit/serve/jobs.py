@@ -149,9 +149,13 @@ class Jobs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the store, once the engine has stopped: no job begins any more, which would be counted."""
-        with suppress(Exception):
-            await self.store.do(records.reset_attempts)
+        """Close the store, once the engine has stopped: no job begins any more, which would be counted.
+
+        After an error of the engine the tries count: one of the jobs may have been the cause.
+        """
+        if self.services.dispatcher.runner.error is None:
+            with suppress(Exception):
+                await self.store.do(records.reset_attempts)
         await asyncio.to_thread(self.store.close)
 
     def status_of(self, live: LiveJob) -> dict[str, Any]:
@@ -224,7 +228,8 @@ class Jobs:
                     continue
                 if event is not None:
                     await self._publish_preview(live, event)
-                self.feeds.publish(owner, name, "progress", **self.status_of(live))
+                if not live.cancelled:
+                    self.feeds.publish(owner, name, "progress", **self.status_of(live))
         raise AssertionError("events end with a terminal one")
 
     async def _publish_preview(self, live: LiveJob, event: Event) -> None:
@@ -235,7 +240,8 @@ class Jobs:
         call = partial(encode_picture, value.picture, {}, "webp", 80)
         data = await asyncio.get_running_loop().run_in_executor(self.services.encoders, call)
         preview = {"candidate": candidate, "finished": event.kind == "drawn"}
-        self.feeds.publish_preview(live.record.owner, live.record.id, preview, data)
+        if not live.cancelled:  # in the meantime: nothing follows the end
+            self.feeds.publish_preview(live.record.owner, live.record.id, preview, data)
 
     async def _ended(self, live: LiveJob) -> None:
         if self.live.pop(live.record.id, None) is not None:

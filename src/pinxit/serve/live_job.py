@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
+from pinxit.pipelines.work import UNNUMBERED
 from pinxit.serve.requests import WEIGHTS
 
 if TYPE_CHECKING:
@@ -22,9 +24,10 @@ class LiveJob:
         self.cancelled = False
 
 
-def arrival_number(live: LiveJob) -> int:
-    """Its position in the engine's order of arrival; large before the engine has it."""
-    return live.handle.job.number if live.handle is not None else 2**62
+def arrival_number(live: LiveJob) -> float:
+    """Its position in the engine's order of arrival; inf before the engine has taken it."""
+    number = UNNUMBERED if live.handle is None else live.handle.job.number
+    return math.inf if number == UNNUMBERED else number
 
 
 def client_of(record: Record) -> str:

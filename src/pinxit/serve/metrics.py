@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from pinxit.serve.catalog import WARM_UP
+
 if TYPE_CHECKING:
     from pinxit.serve.admission import Admission
     from pinxit.serve.dispatcher import Dispatcher, JobHandle
@@ -67,6 +69,8 @@ class Metrics:
 
     def _ended(self, handle: JobHandle, seconds: dict[str, float]) -> None:
         assert handle.outcome is not None
+        if handle.job.client == WARM_UP:  # takes as long as first calls do, and nobody has asked for it
+            return
         self.ends[handle.model.name if handle.model else "clip", handle.outcome.kind] += 1
         if handle.outcome.kind == "done" and handle.model is not None:
             self.picture.observe(time.perf_counter() - handle.began)

@@ -49,9 +49,16 @@ class AccessMiddleware:
             return
         began, request_id, status = time.perf_counter(), secrets.token_hex(8), 0
         headers, read, more = Headers(scope=scope), 0, True
+        method, ended = scope["method"], False
+        if method == "HEAD":  # answered as GET: the protocol, which has the scope as it was, leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
+            if ended:
+                return
+            if method == "HEAD" and message["type"] == "http.response.body":  # a stream might never end
+                message, ended = {**message, "more_body": False}, True
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if status >= 400 and more and "expect" not in headers:
@@ -67,14 +74,14 @@ class AccessMiddleware:
 
         async def receive_limited() -> Message:
             nonlocal read, more
-            message = await receive()
+            message: Message = {"type": "http.disconnect"} if ended else await receive()
             read, more = read + len(message.get("body", b"")), message.get("more_body", False)
             if read > self.max_bytes:
                 raise self._too_large()
             return message
 
         try:
-            if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            if method == "OPTIONS" and "access-control-request-method" in headers:
                 self._check_host_and_origin(scope, headers)  # a CORS preflight has no key
                 await Response(status_code=204)(scope, receive_limited, send_with_headers)
                 return
@@ -87,7 +94,7 @@ class AccessMiddleware:
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "-")  # the route's pattern: never what a client wrote
-            log.info("%s %s %s %d %.3f s", request_id, scope["method"], route, status, seconds)
+            log.info("%s %s %s %d %.3f s", request_id, method, route, status, seconds)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         self._check_host_and_origin(scope, headers)

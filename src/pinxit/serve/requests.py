@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import RefusedError, disconnected
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -61,11 +61,6 @@ async def check_connected(request: Request) -> None:
     """Raise RefusedError (499) if the client has disconnected; use it after the body has been read."""
     if await request.is_disconnected():
         raise disconnected()
-
-
-def disconnected() -> RefusedError:
-    """499: nobody reads the response."""
-    return RefusedError(499, "the client has disconnected.")
 
 
 @asynccontextmanager

@@ -111,9 +111,9 @@ class Runner(threading.Thread):
 
     @property
     def well(self) -> bool:
-        """Whether it makes progress, or has nothing to do."""
+        """Whether it makes progress, or has nothing to do: then it turns every second."""
         late = time.perf_counter() - self.load.last_turn
-        return self.is_alive() and self.error is None and (not self.load.shares or late < STUCK_SECONDS)
+        return self.is_alive() and self.error is None and late < STUCK_SECONDS
 
     def _on_events(self, events: list[Event]) -> None:
         for event in events:

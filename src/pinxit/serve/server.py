@@ -6,6 +6,8 @@ import asyncio
 import ipaddress
 import logging
 import os
+import re
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pinxit.serve.settings import Settings
 
 log = logging.getLogger("pinxit.serve")
+HOST = re.compile(r"[^\s/@*]+")
+ORIGIN = re.compile(rf"null|[a-z][a-z0-9+.-]*://{HOST.pattern}/?", re.IGNORECASE)
 ENGINE_FAILED = 70  # exit code when the engine stopped by itself, or the server could not load
 
 
@@ -38,6 +42,12 @@ class Server(uvicorn.Server):
             context.drain()
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let the application end in order also where nobody waits for its connections."""
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn would have it cancelled, which it reports by a traceback
+            await self.lifespan.shutdown()
+
     @property
     def app(self) -> FastAPI:
         """The application that it serves."""
@@ -47,6 +57,7 @@ class Server(uvicorn.Server):
 
 def make_server(settings: Settings, open_catalog: Callable[[], Catalog] | None = None) -> Server:
     """A server that has not started."""
+    _check_addresses(settings)
     servers: list[Server] = []
 
     def on_engine_death() -> None:
@@ -59,7 +70,7 @@ def make_server(settings: Settings, open_catalog: Callable[[], Catalog] | None =
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
-        forwarded_allow_ips=_trusted_proxies(settings),
+        forwarded_allow_ips=list(settings.proxies),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -72,14 +83,24 @@ def make_server(settings: Settings, open_catalog: Callable[[], Catalog] | None =
     return servers[0]
 
 
-def _trusted_proxies(settings: Settings) -> list[str]:
-    """Proxies whose X-Forwarded headers are trusted. Raises UsageError for what is no address or network."""
+def _check_addresses(settings: Settings) -> None:
+    """Raise UsageError for what is no address, or no name by which a client could ever call.
+
+    asyncio takes "", as of a variable that is not set, for all addresses of the machine.
+    """
+    if not settings.host:
+        raise UsageError("host is empty: leave it out for 127.0.0.1, or write 0.0.0.0 for all addresses.")
     for one in settings.proxies:
         try:
             ipaddress.ip_network(one)
         except ValueError as error:
             raise UsageError(f"proxies: '{one}' is no address or network, such as 172.16.0.0/12.") from error
-    return list(settings.proxies)
+    for one in settings.hosts:
+        if HOST.fullmatch(one) is None:
+            raise UsageError(f"hosts: '{one}' is no name of a host, such as pictures.example.org.")
+    for one in settings.origins:
+        if ORIGIN.fullmatch(one) is None:
+            raise UsageError(f"origins: '{one}' is no origin of pages, such as https://pages.example.org.")
 
 
 def _front_end_settings(settings: Settings) -> Settings:
@@ -99,8 +120,8 @@ def run(settings: Settings) -> int:
 def check(settings: Settings) -> dict[str, Any]:
     """Load everything, paint once with each painter, and report versions, devices and memory.
 
-    Raises PinxitError where `run` would fail: for keys that cannot be read, a missing content hook, invalid hosts and
-    proxies, certificates that do not match, and a data folder that cannot be written.
+    Raises PinxitError where `run` would fail: for keys that cannot be read, a missing content hook, addresses, hosts
+    and origins that are none, certificates that do not match, and a data folder that cannot be written.
     """
     import platform
 
@@ -121,7 +142,7 @@ def check(settings: Settings) -> dict[str, Any]:
 
     if settings.api_keys:
         Keys.read(Path(settings.api_keys))
-    _trusted_proxies(settings)
+    _check_addresses(settings)
     open_checks(settings)
     check_writable(Path(settings.data))
     catalog = Catalog.opened(settings)

@@ -48,9 +48,11 @@ CREATE TABLE IF NOT EXISTS pictures (
 class Store:
     """Opened once by a process; `close` it at the end."""
 
-    def __init__(self, folder: Path, on_commit: Callable[[float], None] = lambda seconds: None) -> None:
+    on_commit: Callable[[float], None] = staticmethod(lambda seconds: None)  # given the seconds of every commit
+
+    def __init__(self, folder: Path) -> None:
         """Raises PinxitError if the folder cannot be used, is in use by another server, or is of a newer pinxit."""
-        self.folder, self.on_commit = folder / "pictures", on_commit
+        self.folder = folder / "pictures"
         self.calls: SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None] = SimpleQueue()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

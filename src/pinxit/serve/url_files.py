@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pinxit.errors import PinxitError
 from pinxit.files import LEFT, write_bytes
 
 NAME = re.compile(r"[0-9a-f]{32}\.(png|jpeg|webp)")
@@ -17,8 +18,12 @@ class UrlFiles:
     """A folder of files under random names. Its methods block on the disk: call them in a thread."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
+        """Raises PinxitError if the folder cannot be made."""
         self.folder, self.seconds = folder, seconds
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PinxitError(f"cannot store pictures in {folder}: {error.strerror or error}.") from error
 
     def put(self, data: bytes, form: str) -> str:
         """Store a picture; the file's name."""
