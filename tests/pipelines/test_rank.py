@@ -60,6 +60,18 @@ def test_the_encoder_always_sees_one_shape() -> None:
     assert shapes == [(4, 2)] * 3
 
 
+def test_a_batch_that_is_not_full_lies_in_memory_as_a_full_one() -> None:
+    """Kernels differ by it: alone, a candidate's score differed in the ninth digit."""
+    pictures, strides = [plain((1, 2, 3))] * 3, []
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        strides.append(x.stride())
+        return x.flatten(1)
+
+    encode_fixed(encode, to_tensor(pictures), 2)
+    assert len(strides) == 2 and len(set(strides)) == 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_picture_scores_the_same_in_any_company(dtype: torch.dtype) -> None:
     """Bit for bit: alone, among others, in another place of the batch."""

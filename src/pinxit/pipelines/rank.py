@@ -24,8 +24,8 @@ def encode_fixed(encode: Callable[[Tensor], Tensor], rows: Tensor, batch: int) -
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
         short = batch - len(part)
-        if short:
-            part = torch.cat([part, part.new_zeros(short, *part.shape[1:])])
+        if short:  # not by `torch.cat` with zeros, which lays out pictures in another order: kernels differ by that
+            part = torch.nn.functional.pad(part, (0, 0) * (part.ndim - 1) + (0, short))
         parts.append(encode(part)[: batch - short])
     return torch.cat(parts)
 
