@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -88,6 +90,24 @@ def test_two_readers_of_one_painter_get_their_own() -> None:
     first, second = next(one), next(other)
     assert (first[0].seed, second[0].seed) == (1, 2)
     assert [kept[0].seed for kept in one] == [2, 3] and [kept[0].seed for kept in other] == [3]
+
+
+def test_threads_share_a_painter() -> None:
+    """Two that took turns at once failed inside, or got each other's items."""
+    painter, met = random_painter(), Barrier(3)
+
+    def paint(k: int) -> list[tuple[bytes, float]]:
+        met.wait()
+        shares = list[float]()
+        (kept,) = painter.paint_many([PROMPTS[k]], candidates=2, watch=lambda done: shares.append(done.share))
+        assert shares == sorted(shares) and shares[-1] == 1.0
+        return [(one.picture.tobytes(), one.score) for one in kept]
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(paint, range(3)))
+    alone = [painter.paint(text, seed=seed, candidates=2) for text, seed in PROMPTS]
+    assert found == [[(one.picture.tobytes(), one.score) for one in kept] for kept in alone]
+    assert not painter._engine.jobs
 
 
 def test_a_request_that_cannot_be_drawn_is_refused() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pinxit.errors import UsageError
+from pinxit.models.ambient import opening
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph
 from pinxit.pipelines.work import Job
@@ -20,6 +22,9 @@ from pinxit.types import Prompt, Ranked
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
+
+
+_building = Lock()  # since Python 3.12, two threads that read a cached property at once both compute it
 
 
 class Enlarger(Protocol):
@@ -170,14 +175,22 @@ class Painter(ABC):
     ) -> Generator[list[Ranked], None, None]:
         engine, further = self._engine, tuple[str, ...]()
         if upsampler is not None:
-            engine.graph = engine.graph.with_more(upsampler.graph)
+            more = upsampler.graph
+            with engine.turning:
+                engine.graph = engine.graph.with_more(more)
             further = tuple(upsampler.route(self.size))
         jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in requests]
         return run_jobs(engine, jobs, watch, previews)
 
-    @cached_property
+    @property
     def _engine(self) -> Engine:
-        return Engine(self.graph)
+        with _building:
+            return self._built
+
+    @cached_property
+    def _built(self) -> Engine:
+        with opening():
+            return Engine(self.graph)
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings (`settled`). Also raises UsageError for an empty prompt, and for no candidates."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pinxit.models.ambient import own_settings
 from pinxit.models.clip import CLIP
 from pinxit.pipelines.graph import Stage
 from pinxit.pipelines.lanes import tile_of
@@ -55,11 +56,13 @@ class Ranker:
         """What cosines are multiplied by to give logits."""
         return float(self.clip.scale())
 
+    @own_settings()
     @torch.inference_mode()
     def embed(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
         """An embedding [E] of each, which never depends on the others."""
         return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
 
+    @own_settings()
     @torch.inference_mode()
     def text(self, text: str) -> Tensor:
         """The sentence's embedding [E]."""

@@ -16,6 +16,7 @@ import torch
 from pinxit.data.decode import decode, read_file
 from pinxit.data.transforms import fit, to_tensor
 from pinxit.errors import CheckpointError
+from pinxit.models.ambient import opening, own_settings
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dtypes import fast_products
 from pinxit.pipelines.rank import encode_fixed
@@ -66,6 +67,7 @@ class ClipEncoder:
         self.size, self.width = model.config.vision.size, model.config.embed
 
     @classmethod
+    @opening()
     def open(
         cls,
         name_or_path: str | Path,
@@ -170,6 +172,7 @@ class ClipEncoder:
         """Unit rows [N, E] of token ids int64 [N, L]."""
         return self._encoded(self.model.encode_text, ids)
 
+    @own_settings()
     @torch.inference_mode()
     def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
         vectors: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()

@@ -13,6 +13,7 @@ from pinxit import __version__
 from pinxit.config import to_dict
 from pinxit.data.transforms import square
 from pinxit.errors import UsageError
+from pinxit.models.ambient import opening
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
@@ -79,6 +80,7 @@ class DallePainter(Painter):
         } | ({"int8": True} if int8 else {})
 
     @classmethod
+    @opening()
     def from_checkpoint(
         cls,
         checkpoint: Checkpoint,

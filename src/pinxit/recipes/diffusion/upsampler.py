@@ -16,6 +16,7 @@ from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.sampling import normals
+from pinxit.models.ambient import opening
 from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
@@ -157,6 +158,7 @@ class Upsampler:
         return enlarged
 
     @cached_property
+    @opening()
     def graph(self) -> Graph:
         """Its stages, and the route `enlarge` through all of them, from a `Ranked` picture to the same at `size`."""
         lanes = Lanes(self.denoiser.device)

@@ -19,6 +19,7 @@ from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
 from pinxit.files import write_json
 from pinxit.functional.boxes import Detection, Detections
+from pinxit.models.ambient import opening, own_settings
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
@@ -108,6 +109,7 @@ class Judge:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
+    @opening()
     def open(cls, name_or_folder: str | Path, device: str = "auto") -> Judge:
         """A shipped judge by its name, or one from a checkpoint folder. Raises CheckpointError when there is none."""
         checkpoint = open_checkpoint(find(name_or_folder), RECIPE)
@@ -121,6 +123,7 @@ class Judge:
         """What it reports besides names, boxes, colours, flat forms, styles and grounds (`Detections.attributes`)."""
         return attributes_of(self.detector.config)
 
+    @own_settings()
     def detect(self, pictures: Sequence[Picture], batch: int = 64) -> list[Detections]:
         """The detections in each picture (uint8 [H, W, 3], resized to the judge's size where needed)."""
         seen: list[Detections] = []

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pinxit.errors import UsageError
 from pinxit.functional.vectors import shifted
+from pinxit.models.ambient import own_settings
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.recipes.diffusion.window import Framed, Window
 from pinxit.recipes.jobs import PREVIEWS, Watch, together
@@ -46,6 +47,7 @@ class Manipulation(Inversion):
         """
         return self.vary_many([(picture, seed)], count=count, **how)[0]
 
+    @own_settings()
     def vary_many(
         self,
         given: Sequence[tuple[Picture, int]],
@@ -99,6 +101,7 @@ class Manipulation(Inversion):
             raise UsageError(f"{self.name} repaints a part of a picture: send a mask that says which.")
         return replace(asked, more=Window.centre(picture, mask))
 
+    @own_settings()
     def blend(
         self,
         one: Picture,
@@ -135,6 +138,7 @@ class Manipulation(Inversion):
         _check_ends(asked.candidates)
         return replace(asked, keep=None, more=Blend(one, other, ddim_steps), route="blend")
 
+    @own_settings()
     def shift(
         self,
         picture: Picture,
@@ -169,6 +173,7 @@ class Manipulation(Inversion):
             latents, ddim_steps=ddim_steps, watch=sub_progress(watch, 1 / (1 + count), 1), previews=previews
         )
 
+    @own_settings()
     def reconstruct(
         self,
         picture: Picture,
