@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pinxit.data.transforms import to_tensor as from_array
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 
@@ -69,7 +70,9 @@ def test_a_batch_that_is_not_full_lies_in_memory_as_a_full_one() -> None:
         return x.flatten(1)
 
     encode_fixed(encode, to_tensor(pictures), 2)
-    assert len(strides) == 2 and len(set(strides)) == 1
+    encode_fixed(encode, to_tensor([np.asfortranarray(pictures[0])]), 2)
+    encode_fixed(encode, from_array(np.asfortranarray(pictures)), 2)
+    assert len(strides) == 5 and len(set(strides)) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

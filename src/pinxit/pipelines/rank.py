@@ -32,7 +32,8 @@ def encode_fixed(encode: Callable[[Tensor], Tensor], rows: Tensor, batch: int) -
 
 def to_tensor(pictures: Sequence[Picture]) -> Tensor:
     """Pictures uint8 [H, W, 3] of one size -> float [N, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    ordered = np.ascontiguousarray(np.stack(pictures))  # kernels differ by how pictures lie in memory
+    return torch.from_numpy(ordered).permute(0, 3, 1, 2).float() / 255
 
 
 @torch.no_grad()

@@ -87,6 +87,8 @@ class Ranker:
 
     def ranked(self, text: str, seed: int, pictures: Sequence[Picture], agreement: float = 0.0) -> list[Ranked]:
         """Candidates 0, 1, 2 ... best first."""
+        if not pictures:
+            return []
         embedded = zip(pictures, self.embed(pictures), strict=True)
         return self.best(text, seed, [Candidate(picture, embedding=one) for picture, one in embedded], agreement)
 

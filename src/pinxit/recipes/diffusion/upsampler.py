@@ -28,8 +28,8 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.window import Window, nothing_kept
 from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs
 from pinxit.recipes.requests import PaintRequest
-from pinxit.schema import checked
-from pinxit.types import Prompt
+from pinxit.schema import checked, plain_number
+from pinxit.types import Prompt, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
@@ -99,7 +99,7 @@ class Upsampler:
 
         Raises UsageError for one of the wrong type, out of range, or for more noise than there was in training.
         """
-        own = {name: given[name] for name in self.defaults if name in given}
+        own = {name: plain_number(given[name]) for name in self.defaults if name in given}
         about = checked(SamplingConfig, to_dict(self.sampling) | own)
         for one in self.chain:
             one.config.check_augmentation(about.augmentation)
@@ -149,6 +149,7 @@ class Upsampler:
         full size. Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and
         for more augmentation than there was in training.
         """
+        check_pixels(*(one.picture for one in ranked))
         for one in ranked:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)

@@ -34,6 +34,7 @@ from pinxit.training.loop import Outcome, Plan, Stop, check_weights, fit, lackin
 from pinxit.training.lora import check_adapts, check_rank
 from pinxit.training.parallel import here
 from pinxit.training.precision import pick_device
+from pinxit.types import check_pixels
 from pinxit.weights.checkpoint import Checkpoint, Part, Store, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 from pinxit.world.roles import GARMENTS, MATERIALS, cast, shapely
@@ -126,6 +127,7 @@ class Judge:
     @own_settings()
     def detect(self, pictures: Sequence[Picture], batch: int = 64) -> list[Detections]:
         """The detections in each picture (uint8 [H, W, 3], resized to the judge's size where needed)."""
+        check_pixels(*pictures)
         seen: list[Detections] = []
         for start in range(0, len(pictures), batch):
             fitting = [_fitted(picture, self.detector.config.size) for picture in pictures[start : start + batch]]

@@ -20,7 +20,7 @@ from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
 from pinxit.recipes.unclip.blending import ddim_request, inversion_request, sigmas
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts
-from pinxit.types import Latent
+from pinxit.types import Latent, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -49,6 +49,7 @@ class Inversion(DiffusionPainter):
         self, pictures: Sequence[Picture], *, ddim_steps: int = STEPS, watch: Watch | None = None
     ) -> list[Latent]:
         """The CLIP embedding of each picture, and the noise from which DDIM with as many steps reconstructs it."""
+        check_pixels(*pictures)
         embeddings = self.embedder.pictures(pictures)
         requests = [
             inversion_request(self.parts, self.defaults, z_E, picture, ddim_steps)

@@ -25,7 +25,7 @@ from pinxit.recipes.unclip.blending import Blend, interpolate, sigmas
 from pinxit.recipes.unclip.graph import Start, Variation, request
 from pinxit.recipes.unclip.inversion import STEPS, Inversion, sub_progress
 from pinxit.texts import counted
-from pinxit.types import Latent, Mask, Prompt
+from pinxit.types import Latent, Mask, Prompt, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.types import Picture, Ranked
@@ -89,6 +89,7 @@ class Manipulation(Inversion):
 
     def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
         """The request of `Painter.asked`, changed into one for variations of `picture`; nothing is computed."""
+        check_pixels(picture)
         return replace(asked, more=Variation(picture, start), route="vary")
 
     def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
@@ -136,6 +137,7 @@ class Manipulation(Inversion):
         Both ends are included. Nothing is computed. Raises UsageError for less than two. No setting has an effect.
         """
         _check_ends(asked.candidates)
+        check_pixels(one, other)
         return replace(asked, keep=None, more=Blend(one, other, ddim_steps), route="blend")
 
     @own_settings()
