@@ -120,3 +120,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_programs_see_the_types() -> None:
+    assert (SOURCE / "py.typed").is_file()

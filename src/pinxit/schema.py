@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import re
 import types
 import typing
@@ -63,6 +64,13 @@ def check_fields(config: Any, where: str) -> None:
     kind: Any = type(config)
     for name, hint in _leaves(kind):
         checked(hint, getattr(config, name), joined(where, name))
+
+
+def plain_number(value: Any) -> Any:
+    """A number of NumPy as Python's own, which goes into JSON and is what types ask for; anything else as it is."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, int) else value
 
 
 @cache

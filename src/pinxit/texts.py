@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from pinxit.errors import UsageError
 
@@ -22,6 +23,12 @@ def check_text(text: str, what: str = "the text") -> str:
     if _HALF.search(text):
         raise UsageError(f"{what} is not UTF-8: '{printable(text)[:80]}'.")
     return text
+
+
+def check_list(texts: Iterable[str], what: str) -> None:
+    """Raise UsageError for one text in place of a list, which would be taken for a list of letters."""
+    if isinstance(texts, str):
+        raise UsageError(f"{what} must be a list, not one text: ['{printable(texts)[:80]}'].")
 
 
 def without_halves(text: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pinxit.schema import Count, Grey, Seed, check_fields
+from pinxit.errors import UsageError
+from pinxit.schema import Count, Grey, Seed, check_fields, plain_number
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
     Picture = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
     """One picture: uint8 array of shape [H, W, 3], RGB."""
+
+
+def check_pixels(*pictures: Picture) -> None:
+    """Raise UsageError for what is no picture: a NumPy array uint8 [H, W, 3] of at least one pixel."""
+    import numpy as np
+
+    for one in pictures:
+        here = isinstance(one, np.ndarray)
+        if not (here and one.dtype == np.uint8 and one.ndim == 3 and one.shape[2] == 3 and one.size):
+            found = f"{one.dtype} {list(one.shape)}" if here else type(one).__name__
+            raise UsageError(f"a picture must be a NumPy array uint8 [height, width, 3], 0 to 255, not {found}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,7 @@ class Prompt:
     seed: Seed = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", plain_number(self.seed))
         check_fields(self, "")
         check_text(self.text, "the prompt")
 
@@ -61,7 +74,7 @@ class EncodedText:
     mask: Tensor  # bool [B, L], True where there is text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no single answer to ==
 class Latent:
     """unCLIP's two-part latent (arXiv 2204.06125, section 3): a picture's CLIP embedding, and noise for the rest."""
 
@@ -69,22 +82,28 @@ class Latent:
     noise: Tensor  # x_T [C, H, W], found by DDIM inversion: deterministic DDIM draws the picture again from it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no single answer to ==
 class Mask:
     """Which part of a picture is repainted: white, or True, means "paint here"; black, or False, is kept.
 
-    Some programs use the opposite convention: invert their masks first.
+    Some programs use the opposite convention: invert their masks first. Raises UsageError for another shape or type.
     """
 
     paint: np.ndarray[tuple[int, int], np.dtype[np.bool_]]  # [H, W]
 
+    def __post_init__(self) -> None:
+        kind, shape = getattr(self.paint, "dtype", type(self.paint).__name__), getattr(self.paint, "shape", ())
+        if str(kind) != "bool" or len(shape) != 2:  # numbers would be multiplied by pixels
+            raise UsageError(f"a mask must be a NumPy array bool [height, width], not {kind} {list(shape)}.")
+
     @classmethod
     def of(cls, picture: Picture) -> Mask:
         """The mask that a picture [H, W, 3] shows: what is lighter than middle grey is painted."""
+        check_pixels(picture)
         return cls(picture.mean(axis=2) >= 128)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no single answer to ==
 class Ranked:
     """One finished picture with its score; lists of these are sorted best first."""
 

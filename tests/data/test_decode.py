@@ -192,7 +192,9 @@ def test_random_damage_is_an_item_error_or_a_picture(seed: int) -> None:
 def test_read_picture_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(gradient(3, 5), "PNG"))
-    assert np.array_equal(read_picture(path), gradient(3, 5))
+    assert np.array_equal(read_picture(path), gradient(3, 5)) and np.array_equal(
+        read_picture(str(path)), gradient(3, 5)
+    )
     with pytest.raises(ItemError, match=r"missing\.png: cannot be read"):
         read_picture(tmp_path / "missing.png")
 

@@ -42,6 +42,15 @@ def test_the_first_error_comes_when_all_have_ended() -> None:
     assert sorted(ended) == [1, 2]
 
 
+def test_a_fork_has_lanes_of_its_own() -> None:
+    """It waited forever for the threads of its parent."""
+    lanes = Lanes(CPU, 2)
+    assert lanes.pool is not None
+    lanes.pool.shutdown()  # as a fork finds it: its threads have ended
+    lanes.process -= 1
+    assert lanes.run([lambda: 1, lambda: 2]) == [1, 2] == lanes.run([lambda: 1, lambda: 2])
+
+
 def test_a_gpu_has_one_lane_and_larger_tiles() -> None:
     gpu = torch.device("cuda", 0)
     lanes = Lanes(gpu)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pinxit.data.transforms import to_tensor as from_array
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 
@@ -58,6 +59,20 @@ def test_the_encoder_always_sees_one_shape() -> None:
     rows = torch.arange(22.0).view(11, 2)
     torch.testing.assert_close(encode_fixed(encode, rows, 4), rows * 2)
     assert shapes == [(4, 2)] * 3
+
+
+def test_a_batch_that_is_not_full_lies_in_memory_as_a_full_one() -> None:
+    """Kernels differ by it: alone, a candidate's score differed in the ninth digit."""
+    pictures, strides = [plain((1, 2, 3))] * 3, []
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        strides.append(x.stride())
+        return x.flatten(1)
+
+    encode_fixed(encode, to_tensor(pictures), 2)
+    encode_fixed(encode, to_tensor([np.asfortranarray(pictures[0])]), 2)
+    encode_fixed(encode, from_array(np.asfortranarray(pictures)), 2)
+    assert len(strides) == 5 and len(set(strides)) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

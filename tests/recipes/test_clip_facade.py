@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,40 @@ def clip() -> Clip:
 @pytest.fixture
 def plain() -> Clip:
     return pinxit.load_clip("tiny", device="cpu", engine="torch")
+
+
+def test_one_text_or_path_in_place_of_a_list(plain: Clip, folder: Path) -> None:
+    """Its letters were taken for labels, and for paths."""
+    shown = folder / "test" / "red" / "0.png"
+    for wrong in (
+        lambda: plain.classify(shown, "red"),
+        lambda: [*plain.audit(folder, "red", "who").before],
+        lambda: [*plain.audit(folder, ["red"], "who", add="blue").before],
+    ):
+        with pytest.raises(UsageError, match="must be a list, not one text"):
+            list(wrong())
+    with pytest.raises(UsageError, match="texts must be a list, not one text"):
+        plain.encoder.texts("a cat")
+    (by_path,), (by_text,) = plain.classify(shown, ["red"]), plain.classify(str(shown), ["red"])
+    assert by_path == by_text and by_path[0] == shown
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_no_label_is_no_answer(plain: Clip, folder: Path, top: int) -> None:
+    """-1 dropped the last label."""
+    with pytest.raises(UsageError, match=f"top={top} gives no label"):
+        list(plain.classify([folder / "test" / "red" / "0.png"], ["red", "blue"], top=top))
+
+
+def test_pictures_come_in_any_row(plain: Clip, folder: Path) -> None:
+    read = plain.encoder.read(str(folder / "test" / "red" / "0.png"))
+    rows = plain.encoder.pictures([read, read])
+    assert np.array_equal(plain.encoder.pictures(np.stack([read, read])), rows)  # type: ignore[arg-type]
+    assert plain.encoder.features((read,)).shape[0] == 1
+    wrong: Any
+    for wrong, told in (([], "no pictures"), ([read / 255], "must be a NumPy array uint8")):
+        with pytest.raises(UsageError, match=told):
+            plain.encoder.features(wrong)
 
 
 def test_every_use(clip: Clip, folder: Path) -> None:

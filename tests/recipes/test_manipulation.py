@@ -19,10 +19,11 @@ from pinxit.functional.vectors import dots, norms, text_diff
 from pinxit.recipes.capabilities import Blends, Edits, Manipulates, Varies, abilities
 from pinxit.recipes.diffusion.window import Window
 from pinxit.recipes.jobs import Watch
+from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.unclip.blending import inversion_request
 from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.painter import UnclipPainter
-from pinxit.types import Latent, Mask, Prompt
+from pinxit.types import Latent, Mask, Prompt, Ranked
 
 pytest.importorskip("transformers")
 from tests.recipes.painters import random_painter
@@ -62,6 +63,37 @@ def same(one: Picture, other: Picture) -> bool:
 
 def test_who_manipulates(painter: UnclipPainter) -> None:
     assert isinstance(painter, Manipulates) and not isinstance(random_painter(), Manipulates)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((16, 16, 3)), np.zeros((16, 16), np.uint8), np.zeros((0, 0, 3), np.uint8), "fox"]
+)
+def test_what_is_no_picture_is_refused(painter: UnclipPainter, wrong: Any) -> None:
+    """Some computed something from colours in 0..1, others failed inside of Pillow or torch."""
+    mask, shown = Mask(np.ones((16, 16), bool)), picture(0)
+    asked, other = painter.asked(Prompt("", 0), 2, wordless=True), random_painter()
+    for use in (
+        lambda: painter.vary(wrong, count=1, **DRAWN),
+        lambda: painter.invert([shown, wrong], **FEW),
+        lambda: painter.blend(shown, wrong, **FEW),
+        lambda: painter.blend(wrong, shown, fresh=True, **DRAWN),
+        lambda: painter.reconstruct(wrong, components=[1], **DRAWN),
+        lambda: painter.edit(wrong, mask, "a cat", **DRAWN),
+        lambda: painter.editing(asked, wrong, mask),
+        lambda: other.hole(wrong, keep_rows=1),
+        lambda: other.complete(wrong, "a cat", np.ones((8, 8), bool)),
+        lambda: painter.upsampler.enlarge("a cat", [Ranked(wrong, 0, 0, 0.0)]),  # type: ignore[union-attr]
+        lambda: Judge.open("judge", device="cpu").detect([wrong]),
+        lambda: Mask.of(wrong),
+    ):
+        with pytest.raises(UsageError, match=r"a picture must be a NumPy array uint8 \[height, width, 3\]"):
+            use()
+
+
+def test_a_mask_is_true_or_false() -> None:
+    for wrong in (np.full((4, 4), 255, np.uint8), np.ones((4, 4, 3), bool), [[True]]):
+        with pytest.raises(UsageError, match=r"a mask must be a NumPy array bool \[height, width\], not"):
+            Mask(wrong)  # type: ignore[arg-type]
 
 
 def test_a_picture_comes_back_from_the_noise_behind_it(painter: UnclipPainter) -> None:

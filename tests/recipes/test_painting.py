@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pinxit.errors import UsageError
+from pinxit.files import to_json
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.tokens import TokenWorker
@@ -15,6 +19,7 @@ from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.jobs import PaintProgress, run_jobs, together
+from pinxit.recipes.painting import picture_facts
 from pinxit.types import Prompt
 from tests.recipes.painters import random_painter
 
@@ -90,6 +95,24 @@ def test_two_readers_of_one_painter_get_their_own() -> None:
     assert [kept[0].seed for kept in one] == [2, 3] and [kept[0].seed for kept in other] == [3]
 
 
+def test_threads_share_a_painter() -> None:
+    """Two that took turns at once failed inside, or got each other's items."""
+    painter, met = random_painter(), Barrier(3)
+
+    def paint(k: int) -> list[tuple[bytes, float]]:
+        met.wait()
+        shares = list[float]()
+        (kept,) = painter.paint_many([PROMPTS[k]], candidates=2, watch=lambda done: shares.append(done.share))
+        assert shares == sorted(shares) and shares[-1] == 1.0
+        return [(one.picture.tobytes(), one.score) for one in kept]
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(paint, range(3)))
+    alone = [painter.paint(text, seed=seed, candidates=2) for text, seed in PROMPTS]
+    assert found == [[(one.picture.tobytes(), one.score) for one in kept] for kept in alone]
+    assert not painter._engine.jobs
+
+
 def test_a_request_that_cannot_be_drawn_is_refused() -> None:
     painter = random_painter()
     with pytest.raises(UsageError, match="top_p"):
@@ -100,6 +123,57 @@ def test_a_request_that_cannot_be_drawn_is_refused() -> None:
         with pytest.raises(UsageError, match="keep must be at least 1"):
             painter.asked(Prompt(*PROMPTS[0]), 2, keep)
     assert not painter._engine.jobs
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"candidates": 2.0}, "candidates must be a whole number, not 2.0"),
+        ({"candidates": "2"}, "candidates must be a whole number, not '2'"),
+        ({"candidates": 0}, "candidates must be at least 1, not 0"),
+        ({"keep": 1.5}, "keep must be a whole number, not 1.5; None keeps all"),
+    ],
+)
+def test_a_number_of_pictures_that_is_none_is_refused(how: Any, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        random_painter().paint_each(PROMPTS, **how)
+
+
+@pytest.mark.parametrize("prompts", ["a cat", ["a cat"], [("a cat", 1, 2)], [{"text": "a cat"}]])
+def test_prompts_without_their_seeds_are_refused(prompts: Any) -> None:
+    with pytest.raises(UsageError, match=r"give each prompt as \(text, seed\), not"):
+        random_painter().paint_each(prompts)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    """Seeds from an array were refused: "seed must be a whole number, not 0"."""
+    painter = random_painter()
+    two: Any = np.uint8(2)
+    seed, guidance, top_k = np.arange(3)[2], np.float32(1.5), np.int32(9)
+    own = painter.asked(Prompt("a cat", 2), 2, 2, {"guidance": 1.5, "top_k": 9})
+    asked = painter.asked(Prompt("a cat", seed), two, two, {"guidance": guidance, "top_k": top_k})
+    assert asked == own and type(asked.prompt.seed) is int
+    assert {type(value) for value in asked.settings.values()} <= {int, float}
+    kept = painter.paint("a cat", seed=seed, candidates=two, keep=two, guidance=guidance, top_k=top_k)
+    assert to_json(picture_facts("a cat", kept[0], painter.facts(asked.settings)))
+
+
+def test_what_is_no_picture_is_not_ranked() -> None:
+    """Colours from 0 to 1 were ranked, as if all but black."""
+    painter, prompt, shown = random_painter(), Prompt("a cat"), np.zeros((16, 16, 3), np.uint8)
+    wrong: Any
+    for wrong in (shown / 255, shown[..., 0], shown[..., :1], shown.tolist(), shown[:0]):
+        with pytest.raises(UsageError, match=r"a picture must be a NumPy array uint8 \[height, width, 3\]"):
+            painter.rank(prompt, [shown, wrong])
+    with pytest.raises(UsageError, match="must have one size"):
+        painter.rank(prompt, [shown, shown[:8]])
+    assert painter.rank(prompt, []) == []
+    assert len(painter.rank(prompt, iter([shown, shown]))) == 2  # type: ignore[arg-type]
+
+
+def test_pictures_are_found_in_lists() -> None:
+    one, other = random_painter().paint("a cat", candidates=2, keep=2)
+    assert one != other and [one, other].index(other) == 1 and len({one, other}) == 2
 
 
 def test_what_is_asked_holds_the_settings() -> None:

@@ -30,21 +30,21 @@ warnings.filterwarnings("ignore", module=r"PIL(\..*)?")
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: str | Path) -> Picture:
     """The picture in a file, uint8 [H, W, 3] at full size. Raises ItemError (a DataError) when it cannot be used."""
     return read_with_digest(path)[0]
 
 
-def read_with_digest(path: Path) -> tuple[Picture, str]:
+def read_with_digest(path: str | Path) -> tuple[Picture, str]:
     """The same, and the SHA-256 of the file, which is read once: a pipe holds its content for one reader."""
     data = read_file(path)
     return np.array(decode(data, str(path))), hashlib.sha256(data).hexdigest()
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """The bytes of a picture file. Raises ItemError when it cannot be read."""
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ItemError(str(path), f"cannot be read ({error.strerror or error})") from error
 

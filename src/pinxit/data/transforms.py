@@ -91,7 +91,8 @@ def to_tensor(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tens
     """uint8 [B, H, W, 3] as float32 [B, 3, H, W] in [0, 1], the input of models."""
     import torch
 
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().div_(255)
+    ordered = np.array(pictures, order="C")  # kernels differ by how pictures lie in memory
+    return torch.from_numpy(ordered).permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_pictures(pixels: Tensor) -> np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]:

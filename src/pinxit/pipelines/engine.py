@@ -1,7 +1,8 @@
 """The one loop in which all painting happens: `turn` makes one call of one worker. No torch here.
 
-Orders (submit, cancel, drop) may come from any thread; `turn` is always called by the same one. What is computed for an
-item depends on that item alone, so that neither the items that share its call, nor their order, nor a retry change it.
+Orders (submit, cancel, drop) may come from any thread; `turn` is called by one at a time (`turning`). What is computed
+for an item depends on that item alone, so that neither the items that share its call, nor their order, nor a retry
+change it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from threading import Lock
 
 from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
@@ -31,6 +33,7 @@ class Engine(Travel):
     ) -> None:
         super().__init__(graph)
         self.policy, self.clock, self.publish = policy or Fair(), clock, publish
+        self.turning = Lock()  # held around calls of all but orders, where several threads make them
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._numbers = itertools.count()
 

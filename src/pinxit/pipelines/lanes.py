@@ -6,6 +6,7 @@ for the core that it shares, which makes networks of small operations ten times 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -20,19 +21,25 @@ class Lanes:
     """On a CPU as many threads as torch has; on a GPU one lane, which is the caller's own thread."""
 
     def __init__(self, device: torch.device, count: int | None = None) -> None:
-        threads = torch.get_num_threads()
-        self.count = 1 if device.type != "cpu" else count or threads
+        self.count = 1 if device.type != "cpu" else count or torch.get_num_threads()
         self.pool: ThreadPoolExecutor | None = None
         if device.type == "cpu":
-            self.pool = ThreadPoolExecutor(self.count, "pinxit-lane", _alone)
-            met = threading.Barrier(self.count)
-            wait([self.pool.submit(met.wait) for _ in range(self.count)])
-            torch.set_num_threads(threads)  # the default for other new threads again; the lanes keep theirs
+            self._start()
+
+    def _start(self) -> None:
+        threads = torch.get_num_threads()
+        self.pool, self.process = ThreadPoolExecutor(self.count, "pinxit-lane", _alone), os.getpid()
+        met = threading.Barrier(self.count)
+        wait([self.pool.submit(met.wait) for _ in range(self.count)])
+        torch.set_num_threads(threads)  # the default for other new threads again; the lanes keep theirs
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """The calls' results, in their order; raises the first error when all have ended."""
         if self.pool is None:
             return [call() for call in calls]
+        if self.process != os.getpid():  # a fork has none of its parent's threads, neither ours nor those of OpenMP,
+            torch.set_num_threads(1)  # for which an operation on several would wait forever
+            self._start()
         futures = [self.pool.submit(call) for call in calls]
         try:
             wait(futures)

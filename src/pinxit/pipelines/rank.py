@@ -24,15 +24,16 @@ def encode_fixed(encode: Callable[[Tensor], Tensor], rows: Tensor, batch: int) -
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
         short = batch - len(part)
-        if short:
-            part = torch.cat([part, part.new_zeros(short, *part.shape[1:])])
+        if short:  # not by `torch.cat` with zeros, which lays out pictures in another order: kernels differ by that
+            part = torch.nn.functional.pad(part, (0, 0) * (part.ndim - 1) + (0, short))
         parts.append(encode(part)[: batch - short])
     return torch.cat(parts)
 
 
 def to_tensor(pictures: Sequence[Picture]) -> Tensor:
     """Pictures uint8 [H, W, 3] of one size -> float [N, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    ordered = np.ascontiguousarray(np.stack(pictures))  # kernels differ by how pictures lie in memory
+    return torch.from_numpy(ordered).permute(0, 3, 1, 2).float() / 255
 
 
 @torch.no_grad()

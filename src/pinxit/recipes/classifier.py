@@ -21,6 +21,7 @@ from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
+from pinxit.models.ambient import opening, own_settings
 from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
@@ -171,6 +172,7 @@ Tells {len(labels)} labels apart. Trained by `pinxit train classifier` on
 class Classifier:
     """A trained classifier, for inference."""
 
+    @opening()
     def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
         self.device, self.name = pick_device(device), str(checkpoint.folder)
         model = ResNet(checkpoint.config(PART, ResNetConfig))
@@ -178,6 +180,7 @@ class Classifier:
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.labels, self.size = tuple(checkpoint.settings["labels"]), model.config.size
 
+    @own_settings()
     @torch.inference_mode()
     def names(self, pictures: Sequence[Picture]) -> list[str]:
         """The likeliest label of each picture."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pinxit.models.ambient import own_settings
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import Job
 
@@ -53,7 +54,8 @@ def run_jobs(
     """The jobs' results, in their order; the engine runs all jobs while the next one is waited for.
 
     `watch` gets the progress of that one, at last a share of 1. A result that was taken is not kept. Raises the error
-    of a job that failed. If the generator ends early, for whatever reason, the remaining jobs are cancelled.
+    of a job that failed. If the generator ends early, for whatever reason, the remaining jobs are cancelled. Several
+    threads may do so with one engine: whoever takes a turn computes for all.
     """
     left = deque(jobs)
     del jobs  # a job that has been taken shall not stay in memory
@@ -66,18 +68,21 @@ def run_jobs(
     finally:
         for job in left:
             engine.cancel(job)
-        engine.settle()
+        with engine.turning:
+            engine.settle()
 
 
 def _finish(engine: Engine, job: Job, watch: Watch | None, previews: float) -> None:
     job.previews = previews if watch is not None else job.previews
     while job.outcome is None:
-        turned = engine.turn()
+        with engine.turning, own_settings():
+            turned = job.outcome is None and engine.turn()
+            share = engine.share(job)
         assert turned or job.outcome is not None, "what is asked for can be done"
         if watch is not None and job.outcome is None:
-            watch(PaintProgress(engine.share(job), partial(_shown, job)))
+            watch(PaintProgress(share, partial(_shown, job)))
     if watch is not None:  # also of one that ended together with another
-        watch(PaintProgress(engine.share(job), partial(_shown, job)))
+        watch(PaintProgress(1.0, partial(_shown, job)))
 
 
 def _taken(job: Job) -> list[Any]:
@@ -91,4 +96,5 @@ def _taken(job: Job) -> list[Any]:
 
 
 def _shown(job: Job) -> list[Picture]:
-    return [job.looks[place].picture for place in sorted(job.looks)]
+    looks = dict(job.looks)  # another thread's turn may add to them
+    return [looks[place].picture for place in sorted(looks)]

@@ -5,21 +5,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pinxit.errors import UsageError
+from pinxit.models.ambient import opening
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph
 from pinxit.pipelines.work import Job
 from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs, together
 from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.requests import PaintRequest
-from pinxit.schema import checked
-from pinxit.types import Prompt, Ranked
+from pinxit.schema import Count, checked, plain_number, shown
+from pinxit.types import Prompt, Ranked, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
+
+
+_building = Lock()  # since Python 3.12, two threads that read a cached property at once both compute it
 
 
 class Enlarger(Protocol):
@@ -77,7 +82,7 @@ class Painter(ABC):
         Raises UsageError for one that is unknown, of the wrong type, or out of range. All settings are checked here.
         """
         check_known(given, self.defaults)
-        about = self.defaults | {name: value for name, value in given.items() if value is not None}
+        about = self.defaults | {name: plain_number(value) for name, value in given.items() if value is not None}
         config = checked(self.kinds, about)
         return {name: getattr(config, name) for name in about}
 
@@ -127,10 +132,10 @@ class Painter(ABC):
 
         Prompts are painted concurrently, and yielded in their order. `watch` gets the progress of the next one to be
         yielded, with previews every `previews` seconds; `upsampler` enlarges what is kept. `settings` override those of
-        `defaults`. Raises UsageError, before anything is painted, for an empty prompt or a setting that is unknown or
-        out of range.
+        `defaults`. Raises UsageError, before anything is painted, for a prompt that is empty or comes without a seed,
+        and for a number or setting that is unknown or out of range. Several threads may paint with one painter.
         """
-        asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
+        asked = [_prompt(one) for one in prompts]
         about = self._asked(asked, candidates, settings)
         return self._serve(
             [PaintRequest(prompt, candidates, keep, about) for prompt in asked], watch, previews, upsampler
@@ -156,8 +161,12 @@ class Painter(ABC):
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
         """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them with these settings.
 
-        Raises UsageError as `settled` does.
+        Raises UsageError as `settled` does, and for pictures that are none, or of several sizes.
         """
+        pictures = list(pictures)
+        check_pixels(*pictures)
+        if len({one.shape for one in pictures}) > 1:
+            raise UsageError("the pictures that are ranked must have one size.")
         agreement = self.settled(settings)["agreement"]
         return self.ranker.ranked(prompt.text, prompt.seed, pictures, agreement=agreement)
 
@@ -170,22 +179,37 @@ class Painter(ABC):
     ) -> Generator[list[Ranked], None, None]:
         engine, further = self._engine, tuple[str, ...]()
         if upsampler is not None:
-            engine.graph = engine.graph.with_more(upsampler.graph)
+            more = upsampler.graph
+            with engine.turning:
+                engine.graph = engine.graph.with_more(more)
             further = tuple(upsampler.route(self.size))
         jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in requests]
         return run_jobs(engine, jobs, watch, previews)
 
-    @cached_property
+    @property
     def _engine(self) -> Engine:
-        return Engine(self.graph)
+        with _building:
+            return self._built
+
+    @cached_property
+    def _built(self) -> Engine:
+        with opening():
+            return Engine(self.graph)
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings (`settled`). Also raises UsageError for an empty prompt, and for no candidates."""
         if not all(prompt.text.strip() for prompt in asked):
             raise UsageError("the prompt is empty: say what to paint.")
-        if candidates < 1:
-            raise UsageError(f"candidates must be at least 1, not {candidates}.")
+        checked(Count, plain_number(candidates), "candidates")
         return self.settled(given)
+
+
+def _prompt(given: Prompt | tuple[str, int]) -> Prompt:
+    if isinstance(given, Prompt):
+        return given
+    if not (isinstance(given, tuple | list) and len(given) in (1, 2)):  # a text would be taken for a list of letters
+        raise UsageError(f"give each prompt as (text, seed), not {shown(given)}.")
+    return Prompt(*given)
 
 
 def picture_facts(prompt: str, one: Ranked, facts: Mapping[str, Any]) -> dict[str, Any]:

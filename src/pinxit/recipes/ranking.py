@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pinxit.models.ambient import own_settings
 from pinxit.models.clip import CLIP
 from pinxit.pipelines.graph import Stage
 from pinxit.pipelines.lanes import tile_of
@@ -55,11 +56,13 @@ class Ranker:
         """What cosines are multiplied by to give logits."""
         return float(self.clip.scale())
 
+    @own_settings()
     @torch.inference_mode()
     def embed(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
         """An embedding [E] of each, which never depends on the others."""
         return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
 
+    @own_settings()
     @torch.inference_mode()
     def text(self, text: str) -> Tensor:
         """The sentence's embedding [E]."""
@@ -84,6 +87,8 @@ class Ranker:
 
     def ranked(self, text: str, seed: int, pictures: Sequence[Picture], agreement: float = 0.0) -> list[Ranked]:
         """Candidates 0, 1, 2 ... best first."""
+        if not pictures:
+            return []
         embedded = zip(pictures, self.embed(pictures), strict=True)
         return self.best(text, seed, [Candidate(picture, embedding=one) for picture, one in embedded], agreement)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pinxit.errors import UsageError
+from pinxit.schema import Count, checked, plain_number
 from pinxit.types import Prompt
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class PaintRequest:
     route: str = "paint"  # of the painter's graph
 
     def __post_init__(self) -> None:
-        if self.keep is not None and self.keep < 1:
-            raise UsageError(f"keep must be at least 1, not {self.keep}; None keeps all.")
+        if self.keep is not None:
+            checked(Count, plain_number(self.keep), "keep", advice="None keeps all")
 
 
 @dataclass(frozen=True)

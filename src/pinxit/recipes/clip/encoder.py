@@ -15,14 +15,17 @@ import torch
 
 from pinxit.data.decode import decode, read_file
 from pinxit.data.transforms import fit, to_tensor
-from pinxit.errors import CheckpointError
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.models.ambient import opening, own_settings
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dtypes import fast_products
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.clip.engine import Engine, Precision, compiled, pick_engine
 from pinxit.recipes.published import fitting_of
 from pinxit.text.clip_tokenizer import ClipTokenizer, check_length, clip_tokens
+from pinxit.texts import check_list
 from pinxit.training.precision import pick_device
+from pinxit.types import check_pixels
 from pinxit.weights.checkpoint import fingerprint, open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
 from pinxit.weights.manifest import MANIFEST
@@ -66,6 +69,7 @@ class ClipEncoder:
         self.size, self.width = model.config.vision.size, model.config.embed
 
     @classmethod
+    @opening()
     def open(
         cls,
         name_or_path: str | Path,
@@ -132,13 +136,17 @@ class ClipEncoder:
         """What cosines are multiplied by to give logits."""
         return float(self.model.scale())
 
-    def read(self, path: Path) -> Picture:
+    def read(self, path: str | Path) -> Picture:
         """The picture in a file, resized and cropped for the model. Raises ItemError when it cannot be used."""
         fitting = self.model.fitting
         return fit(decode(read_file(path), str(path), least=fitting.side or self.size), self.size, fitting)
 
     def pictures(self, pictures: Sequence[Picture]) -> Vectors:
-        """Unit rows [N, E] of pictures of any size, resized and cropped for the model unless they have its size."""
+        """Unit rows [N, E] of pictures of any size, resized and cropped for the model unless they have its size.
+
+        Raises UsageError for what is no picture.
+        """
+        pictures = list(pictures)
         if not pictures:
             return np.zeros((0, self.width), np.float32)
         return self.fitted(self._fitting(pictures))
@@ -148,10 +156,17 @@ class ClipEncoder:
         return self._encoded(self.model.encode_image, pictures)
 
     def features(self, pictures: Sequence[Picture]) -> Vectors:
-        """The picture tower's features before its projection, [N, D]: for linear probes (section 3.2)."""
+        """The picture tower's features before its projection, [N, D]: for linear probes (section 3.2).
+
+        Raises UsageError for what is no picture, and for none.
+        """
+        pictures = list(pictures)
+        if not pictures:
+            raise UsageError("there are no pictures to compute features of.")
         return self._encoded(self.model.image_features, self._fitting(pictures))
 
     def _fitting(self, pictures: Sequence[Picture]) -> torch.Tensor:
+        check_pixels(*pictures)
         own = (self.size, self.size)
         return to_tensor(
             np.stack([one if one.shape[:2] == own else fit(one, self.size, self.model.fitting) for one in pictures])
@@ -162,6 +177,8 @@ class ClipEncoder:
 
         Raises UsageError for one that is too long for the model, unless it may be `cut`, or that is not UTF-8.
         """
+        check_list(texts, "texts")
+        texts = list(texts)
         if not texts:
             return np.zeros((0, self.width), np.float32)
         return self.tokens(torch.from_numpy(self.tokenize(texts, cut)))
@@ -170,6 +187,7 @@ class ClipEncoder:
         """Unit rows [N, E] of token ids int64 [N, L]."""
         return self._encoded(self.model.encode_text, ids)
 
+    @own_settings()
     @torch.inference_mode()
     def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
         vectors: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()

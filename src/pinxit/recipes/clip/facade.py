@@ -22,6 +22,7 @@ from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.index import Hit, PictureIndex
 from pinxit.recipes.clip.templates import templates as sentences
 from pinxit.recipes.clip.zero_shot import Guess, ZeroShot
+from pinxit.texts import check_list
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 CHUNK = 256  # pictures read together
 Skipped = Callable[[ItemError], None]
 Watch = Callable[[int, int], None]
+Places = Sequence[str | Path] | str | Path
+"""Files of pictures, or folders of them; or one."""
 Parts = Iterator[tuple[list[Path], list["Picture"]]]
 
 
@@ -53,29 +56,34 @@ class Clip:
         self.encoder, self.skipped, self.watch = encoder, skipped, watch
 
     def classify(
-        self, pictures: Sequence[Path], labels: Sequence[str], *, templates: str = "simple", top: int = 5
+        self, pictures: Places, labels: Sequence[str], *, templates: str = "simple", top: int = 5
     ) -> Iterator[tuple[Path, list[Guess]]]:
         """The `top` likeliest of `labels` for every picture, yielded as they are read.
 
         `templates`: "simple", "imagenet80", "label" or a file. Raises UsageError for invalid labels or templates,
         DataError when none of the pictures could be read.
         """
-        files = picture_files([Path(path) for path in pictures])
+        files = _files(pictures)
         classifier, done = ZeroShot(self.encoder, labels, sentences(templates)), 0
         for paths, read in self._read(files):
             done += len(paths)
             yield from zip(paths, classifier.classify(read, top), strict=True)
         _some(done)
 
-    def index(self, pictures: Sequence[Path], folder: Path) -> tuple[PictureIndex, Problems]:
+    def index(self, pictures: Places, folder: str | Path) -> tuple[PictureIndex, Problems]:
         """Make or update the index in `folder`; the index, and the files that could not be read."""
-        files = picture_files([Path(path) for path in pictures])
+        files = _files(pictures)
         by = self.encoder
         picture_index = PictureIndex.create(Path(folder), by.name, by.fingerprint, by.width, by.activation)
         return picture_index, searching.fill(picture_index, self.encoder, files, self.watch)
 
     def search(
-        self, index: Path | PictureIndex, sentence: str | None = None, *, like: Path | None = None, top: int = 12
+        self,
+        index: str | Path | PictureIndex,
+        sentence: str | None = None,
+        *,
+        like: str | Path | None = None,
+        top: int = 12,
     ) -> list[Hit]:
         """The pictures of an index that match a sentence, or that are `like` another picture, best first.
 
@@ -88,7 +96,7 @@ class Clip:
             return searching.by_picture(opened, self.encoder, Path(like), top)
         return searching.by_text(opened, self.encoder, sentence or "", top)
 
-    def probe(self, train: Path, test: Path, *, seed: int = 0) -> probes.Probed:
+    def probe(self, train: str | Path, test: str | Path, *, seed: int = 0) -> probes.Probed:
         """A linear classifier on frozen features; each folder holds a sub-folder of pictures for each class."""
         for folder in (train, test):
             if not Path(folder).is_dir():
@@ -101,11 +109,11 @@ class Clip:
 
     def audit(
         self,
-        folder: Path,
+        folder: str | Path,
         labels: Sequence[str],
         group_by: str,
         *,
-        table: Path | None = None,
+        table: str | Path | None = None,
         add: Sequence[str] = (),
         templates: str = "simple",
     ) -> Audit:
@@ -114,8 +122,10 @@ class Clip:
         `table`: a CSV file with the columns `file` and `group_by`; FOLDER/metadata.csv when it is not given. Raises
         UsageError for invalid labels or a missing column, DataError for an unreadable table or no readable picture.
         """
+        check_list(labels, "labels")
+        check_list(add, "labels to add")
         every = [*labels, *add]
-        groups = audits.groups_of(Path(folder), table or Path(folder) / "metadata.csv", group_by)
+        groups = audits.groups_of(Path(folder), Path(table or Path(folder) / "metadata.csv"), group_by)
         around = sentences(templates)
         classifiers = [ZeroShot(self.encoder, some, around) for some in ([labels, every] if add else [labels])]
         answers: list[dict[Path, str]] = [{} for _ in classifiers]
@@ -156,6 +166,11 @@ class Clip:
                 yield paths, pictures
         if self.skipped is None:
             problems.log()
+
+
+def _files(pictures: Places) -> list[Path]:
+    """The picture files of a list of files and folders, or of one."""
+    return picture_files([Path(one) for one in ([pictures] if isinstance(pictures, str | Path) else pictures)])
 
 
 def _some(count: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pinxit.errors import UsageError
-from pinxit.texts import check_text
+from pinxit.texts import check_list, check_text
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
@@ -34,6 +34,7 @@ class ZeroShot:
         self, encoder: ClipEncoder, labels: Sequence[str], templates: Sequence[str] = ("a photo of a {}.",)
     ) -> None:
         """Raises UsageError for no labels, for an empty or a repeated one, and for one too long for the model."""
+        check_list(labels, "labels")
         self.labels = [label.strip() for label in labels]
         if not self.labels or not all(self.labels):
             raise UsageError("give at least one label, and no empty one.")
@@ -58,7 +59,9 @@ class ZeroShot:
         return self.guesses(self.encoder.pictures(pictures), top)
 
     def guesses(self, vectors_NE: Vectors, top: int = 5) -> list[list[Guess]]:
-        """`classify` for pictures that are already encoded."""
+        """`classify` for pictures that are already encoded. Raises UsageError for a `top` below 1."""
+        if top < 1:
+            raise UsageError(f"top={top} gives no label: give 1 or more.")
         result = []
         for row in self.shares(vectors_NE):
             best = np.argsort(-row, kind="stable")[:top]

@@ -13,6 +13,7 @@ from pinxit import __version__
 from pinxit.config import to_dict
 from pinxit.data.transforms import square
 from pinxit.errors import UsageError
+from pinxit.models.ambient import opening
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
@@ -27,7 +28,7 @@ from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.requests import PaintRequest
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
-from pinxit.types import Mask, Prompt, Ranked
+from pinxit.types import Mask, Prompt, Ranked, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -79,6 +80,7 @@ class DallePainter(Painter):
         } | ({"int8": True} if int8 else {})
 
     @classmethod
+    @opening()
     def from_checkpoint(
         cls,
         checkpoint: Checkpoint,
@@ -130,6 +132,7 @@ class DallePainter(Painter):
         Raises UsageError unless exactly one of the two is given, for rows that leave nothing to keep or to redraw, and
         for a box in which nothing is redrawn.
         """
+        check_pixels(picture)
         if (keep_rows is None) == (box is None):
             raise UsageError("give either keep_rows or box: they say which part is redrawn.")
         if keep_rows is not None:
@@ -166,6 +169,7 @@ class DallePainter(Painter):
         return self._completing(asked, picture, under_mask(self.grid, mask, self.size))
 
     def _completing(self, asked: PaintRequest, picture: Picture, hole: Hole) -> PaintRequest:
+        check_pixels(picture)
         behind = int((~hole).flatten()[hole.argmax() :].sum())
         weight = 1 / (max(behind, 1) * self.ranker.scale)
         return replace(asked, more=Completion(square(picture, self.size), hole, weight))

@@ -14,6 +14,7 @@ import torch
 
 from pinxit.errors import CheckpointError
 from pinxit.functional.guidance import Thresholding
+from pinxit.models.ambient import opening
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.clip.ranker import AnyRanker
@@ -41,6 +42,7 @@ LARGE = SamplingConfig("ancestral", upsampler_steps=50, upsampler_guidance=4.0, 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+@opening()
 def open_painter(
     folder: str | Path,
     *,
@@ -81,6 +83,7 @@ def open_painter(
     )
 
 
+@opening()
 def open_upsampler(
     folder: str | Path,
     *,

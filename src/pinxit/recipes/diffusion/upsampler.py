@@ -16,6 +16,7 @@ from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.sampling import normals
+from pinxit.models.ambient import opening
 from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
@@ -27,8 +28,8 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.window import Window, nothing_kept
 from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs
 from pinxit.recipes.requests import PaintRequest
-from pinxit.schema import checked
-from pinxit.types import Prompt
+from pinxit.schema import checked, plain_number
+from pinxit.types import Prompt, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
@@ -98,7 +99,7 @@ class Upsampler:
 
         Raises UsageError for one of the wrong type, out of range, or for more noise than there was in training.
         """
-        own = {name: given[name] for name in self.defaults if name in given}
+        own = {name: plain_number(given[name]) for name in self.defaults if name in given}
         about = checked(SamplingConfig, to_dict(self.sampling) | own)
         for one in self.chain:
             one.config.check_augmentation(about.augmentation)
@@ -148,6 +149,7 @@ class Upsampler:
         full size. Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and
         for more augmentation than there was in training.
         """
+        check_pixels(*(one.picture for one in ranked))
         for one in ranked:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
@@ -157,6 +159,7 @@ class Upsampler:
         return enlarged
 
     @cached_property
+    @opening()
     def graph(self) -> Graph:
         """Its stages, and the route `enlarge` through all of them, from a `Ranked` picture to the same at `size`."""
         lanes = Lanes(self.denoiser.device)

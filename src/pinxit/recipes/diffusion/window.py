@@ -15,7 +15,7 @@ from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.holes import with_holes
 from pinxit.recipes.diffusion.conditions import Conditions
-from pinxit.types import Mask
+from pinxit.types import Mask, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -31,10 +31,10 @@ class Window:
     @classmethod
     def centre(cls, picture: Picture, mask: Mask) -> Window:
         """The centre square of a picture. Raises UsageError for a mask of another size, or one that keeps it all."""
+        check_mask(picture, mask)
         side = min(picture.shape[:2])
         top, left = ((length - side) // 2 for length in picture.shape[:2])
         here = (slice(top, top + side), slice(left, left + side))
-        check_mask(picture, mask)
         check_mask(picture[here], Mask(mask.paint[here]))
         return cls(picture[here], mask.paint[here])
 
@@ -122,7 +122,8 @@ def _start(span: NDArray[np.intp], length: int, side: int) -> int:
 
 
 def check_mask(picture: Picture, mask: Mask) -> None:
-    """Raise UsageError for a mask that is not of the picture's size, or that keeps everything."""
+    """Raise UsageError for what is no picture, and a mask that is not of its size, or that keeps everything."""
+    check_pixels(picture)
     (height, width), (high, wide) = mask.paint.shape, picture.shape[:2]
     if (height, width) != (high, wide):
         raise UsageError(f"the mask has {width} x {height} pixels and the picture {wide} x {high}: make them the same.")

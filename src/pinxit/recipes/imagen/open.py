@@ -7,6 +7,7 @@ from types import MappingProxyType
 import torch
 
 from pinxit.errors import CheckpointError
+from pinxit.models.ambient import opening
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.config import StageConfig
@@ -34,6 +35,7 @@ from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.zoo import find
 
 
+@opening()
 def open_painter(
     checkpoint: Checkpoint,
     *,
@@ -67,6 +69,7 @@ def open_painter(
     )
 
 
+@opening()
 def open_upsampler(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
 ) -> Upsampler:

@@ -19,6 +19,7 @@ from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
 from pinxit.files import write_json
 from pinxit.functional.boxes import Detection, Detections
+from pinxit.models.ambient import opening, own_settings
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
@@ -33,6 +34,7 @@ from pinxit.training.loop import Outcome, Plan, Stop, check_weights, fit, lackin
 from pinxit.training.lora import check_adapts, check_rank
 from pinxit.training.parallel import here
 from pinxit.training.precision import pick_device
+from pinxit.types import check_pixels
 from pinxit.weights.checkpoint import Checkpoint, Part, Store, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 from pinxit.world.roles import GARMENTS, MATERIALS, cast, shapely
@@ -108,6 +110,7 @@ class Judge:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
+    @opening()
     def open(cls, name_or_folder: str | Path, device: str = "auto") -> Judge:
         """A shipped judge by its name, or one from a checkpoint folder. Raises CheckpointError when there is none."""
         checkpoint = open_checkpoint(find(name_or_folder), RECIPE)
@@ -121,8 +124,10 @@ class Judge:
         """What it reports besides names, boxes, colours, flat forms, styles and grounds (`Detections.attributes`)."""
         return attributes_of(self.detector.config)
 
+    @own_settings()
     def detect(self, pictures: Sequence[Picture], batch: int = 64) -> list[Detections]:
         """The detections in each picture (uint8 [H, W, 3], resized to the judge's size where needed)."""
+        check_pixels(*pictures)
         seen: list[Detections] = []
         for start in range(0, len(pictures), batch):
             fitting = [_fitted(picture, self.detector.config.size) for picture in pictures[start : start + batch]]

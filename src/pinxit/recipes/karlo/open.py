@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from pinxit.errors import CheckpointError
+from pinxit.models.ambient import opening
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
 from pinxit.pipelines.lanes import tile_of
@@ -50,6 +51,7 @@ SAMPLING = SamplingConfig(  # as in the published samplers
 IMAGINING = PriorSampling("prior", tries=1, guidance=4.0, sampler="ancestral", steps=25)
 
 
+@opening()
 def open_painter(folder: str | Path, *, device: str = "auto", precision: Precision | None = None) -> KarloPainter:
     """Open a folder of Karlo, such as karlo-v1-alpha: to paint if it has a prior, to vary pictures if an image_encoder.
 
@@ -85,6 +87,7 @@ def open_painter(folder: str | Path, *, device: str = "auto", precision: Precisi
     )
 
 
+@opening()
 def open_upsampler(
     folder: str | Path,
     *,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import UsageError
+from pinxit.models.ambient import own_settings
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.work import Job
 from pinxit.recipes.diffusion.painter import SETTINGS, DiffusionPainter
@@ -19,7 +20,7 @@ from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
 from pinxit.recipes.unclip.blending import ddim_request, inversion_request, sigmas
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts
-from pinxit.types import Latent
+from pinxit.types import Latent, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -43,10 +44,12 @@ class Inversion(DiffusionPainter):
     def parts(self) -> Parts:
         """The loaded models."""
 
+    @own_settings()
     def invert(
         self, pictures: Sequence[Picture], *, ddim_steps: int = STEPS, watch: Watch | None = None
     ) -> list[Latent]:
         """The CLIP embedding of each picture, and the noise from which DDIM with as many steps reconstructs it."""
+        check_pixels(*pictures)
         embeddings = self.embedder.pictures(pictures)
         requests = [
             inversion_request(self.parts, self.defaults, z_E, picture, ddim_steps)
@@ -55,6 +58,7 @@ class Inversion(DiffusionPainter):
         noises = self._run("invert", requests, watch)
         return [Latent(z_E, noise) for z_E, noise in zip(embeddings, noises, strict=True)]
 
+    @own_settings()
     def decode(
         self,
         latents: Sequence[Latent],

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pinxit.errors import UsageError
 from pinxit.functional.vectors import shifted
+from pinxit.models.ambient import own_settings
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.recipes.diffusion.window import Framed, Window
 from pinxit.recipes.jobs import PREVIEWS, Watch, together
@@ -24,7 +25,7 @@ from pinxit.recipes.unclip.blending import Blend, interpolate, sigmas
 from pinxit.recipes.unclip.graph import Start, Variation, request
 from pinxit.recipes.unclip.inversion import STEPS, Inversion, sub_progress
 from pinxit.texts import counted
-from pinxit.types import Latent, Mask, Prompt
+from pinxit.types import Latent, Mask, Prompt, check_pixels
 
 if TYPE_CHECKING:
     from pinxit.types import Picture, Ranked
@@ -46,6 +47,7 @@ class Manipulation(Inversion):
         """
         return self.vary_many([(picture, seed)], count=count, **how)[0]
 
+    @own_settings()
     def vary_many(
         self,
         given: Sequence[tuple[Picture, int]],
@@ -87,6 +89,7 @@ class Manipulation(Inversion):
 
     def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
         """The request of `Painter.asked`, changed into one for variations of `picture`; nothing is computed."""
+        check_pixels(picture)
         return replace(asked, more=Variation(picture, start), route="vary")
 
     def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
@@ -99,6 +102,7 @@ class Manipulation(Inversion):
             raise UsageError(f"{self.name} repaints a part of a picture: send a mask that says which.")
         return replace(asked, more=Window.centre(picture, mask))
 
+    @own_settings()
     def blend(
         self,
         one: Picture,
@@ -133,8 +137,10 @@ class Manipulation(Inversion):
         Both ends are included. Nothing is computed. Raises UsageError for less than two. No setting has an effect.
         """
         _check_ends(asked.candidates)
+        check_pixels(one, other)
         return replace(asked, keep=None, more=Blend(one, other, ddim_steps), route="blend")
 
+    @own_settings()
     def shift(
         self,
         picture: Picture,
@@ -169,6 +175,7 @@ class Manipulation(Inversion):
             latents, ddim_steps=ddim_steps, watch=sub_progress(watch, 1 / (1 + count), 1), previews=previews
         )
 
+    @own_settings()
     def reconstruct(
         self,
         picture: Picture,

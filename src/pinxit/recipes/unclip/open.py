@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pinxit.config import from_dict
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.models.ambient import opening
 from pinxit.models.prior import build_prior
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
@@ -54,6 +55,7 @@ class LoadedPrior:
         return self.sampler(self.conditions(caption), self.sampling, seed, candidate)
 
 
+@opening()
 def open_painter(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", placings: Placings = MappingProxyType({})
 ) -> UnclipPainter:
@@ -82,6 +84,7 @@ def open_painter(
     )
 
 
+@opening()
 def open_upsampler(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
 ) -> Upsampler:
@@ -96,6 +99,7 @@ def open_space(checkpoint: Checkpoint) -> Space:
     return space
 
 
+@opening()
 def open_prior(checkpoint: Checkpoint, *, prior: str = "", device: str = "auto") -> LoadedPrior:
     """The prior called `prior` ("": the checkpoint's default) with its text encoder and its CLIP.
 
