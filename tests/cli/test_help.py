@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import pytest
+from rich.markup import render
 from typer.models import OptionInfo
 
 from pinxit.cli import complete, paint
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.weights.zoo import find
 from tests.cli.helpers import Cli
+from tests.cli.test_options import KNOWN
 
 
 def examples(verb: Callable[..., None]) -> list[list[str]]:
     """The command lines of its help that use the shipped painter."""
-    lines = [line.strip() for line in (verb.__doc__ or "").splitlines()]
+    lines = [line.strip() for line in re.sub(r"\\\n *", "", verb.__doc__ or "").splitlines()]
     found = [shlex.split(line) for line in lines if line.startswith("pinxit ")]
     return [words for words in found if "--checkpoint" not in words and "--prompts" not in words]
 
@@ -69,3 +72,19 @@ def test_the_preview_is_named_where_results_go(verb: Callable[..., None]) -> Non
 def test_without_a_command_the_commands_are_listed(cli: Cli) -> None:
     done = cli()
     assert "Type a sentence, get a picture" in done.out and " complete " in done.out and done.err == ""
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_examples_can_be_copied_from_a_terminal_of_80_columns(name: str) -> None:
+    """A longer line is broken by the help itself, which a shell would take for two commands."""
+    lines = re.findall("^  +.*", KNOWN[name].help, re.M)
+    assert [line for line in lines if len(line) > 78] == []
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_no_extra_is_taken_for_a_style(name: str) -> None:
+    """`pinxit[ray]`, without a backslash, would be shown as `pinxit`."""
+    texts = [KNOWN[name].help, *(param.help for param in KNOWN[name].params if getattr(param, "help", None))]
+    assert [
+        text for text in texts if len(re.findall(r"pinxit\\?\[", text)) != render(text).plain.count("pinxit[")
+    ] == []

@@ -198,3 +198,22 @@ def test_a_table_tells_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lines[3] == "in all: 5.0 h on 2 x h100 at 50% of the peak"
     assert lines[4].startswith("base: more than the 75 GiB of one h100; set plan.micro") and len(lines) == 5
     assert table("clip/nano", 2, "h100")[3].endswith("at 35% of the peak, which is assumed")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rows", "told"),
+    [
+        ({}, 4, "set plan.micro or plan.recompute=true or plan.shard=true (on several)"),
+        ({"shard": True}, 4, "set plan.micro or plan.recompute=true"),
+        ({"recompute": True}, 1, "set plan.shard=true (on several)"),
+        ({"shard": True, "recompute": True}, 1, "take more GPUs"),
+    ],
+)
+def test_what_does_not_fit_is_not_told_to_set_what_is_set(
+    chosen: dict[str, Any], rows: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build: Any = None
+    cost: Any = SimpleNamespace(parameters=1234, flops=5e9)
+    found = Outlook(Stage("base", Plan(images=8000, batch=8, **chosen), build), cost, rows, 1e12, 3600.0)
+    monkeypatch.setattr(outlook, "outlooks", lambda *about: [found])
+    assert table("clip/nano", 2, "h100")[-1] == f"base: more than the 75 GiB of one h100; {told}"

@@ -42,7 +42,8 @@ def audit(
 
     [bold]Example[/bold]
 
-      pinxit audit faces/ --labels "a person,a thief,an animal" --group-by age --add "a child" --checkpoint ViT-B-32.pt
+      pinxit audit faces/ --labels "a person,a thief,an animal" \\
+          --group-by age --add "a child" --checkpoint ViT-B-32.pt
     """
     first = [label.strip() for label in labels.split(",") if label.strip()]
     more = [label.strip() for label in (add or "").split(",") if label.strip()]

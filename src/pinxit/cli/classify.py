@@ -42,7 +42,8 @@ def classify(
     [bold]Examples[/bold]
 
       pinxit classify pinxit-out --labels "a green triangle,a red cube,a fox"
-      pinxit classify photos/ --labels-file things.txt --checkpoint ViT-B-32.pt --templates imagenet80 --json
+      pinxit classify photos/ --labels-file things.txt --checkpoint ViT-B-32.pt \\
+          --templates imagenet80 --json
     """
     asked = _labels(labels, labels_file)
     with clip_with_bar(checkpoint, device, "classify", bf16, activation=activation) as clip:

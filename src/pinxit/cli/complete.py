@@ -60,7 +60,8 @@ def complete(
 
     [bold]Examples[/bold]
 
-      pinxit complete cat.png "the exact same cat on the top as a sketch on the bottom" --keep-rows 6
+      pinxit complete cat.png \\
+          "the exact same cat on the top as a sketch on the bottom" --keep-rows 6
       pinxit complete room.png "a blue circle and a red square" --box 16,24,48,64
     """
     from pinxit.api import load

@@ -63,9 +63,12 @@ def encode(
 
     [bold]Examples[/bold]
 
-      pinxit data encode shards --with text --model minilm --length 56 --spell --out texts
-      pinxit data encode "s3://bucket/{000..099}.tar" --with clip --model ViT-B-32.pt --out vectors
-      pinxit data encode shards --with text --model my-t5 --out texts --engine ray --workers 16
+      pinxit data encode shards --with text --model minilm --length 56 --spell \\
+          --out texts
+      pinxit data encode "s3://bucket/{000..099}.tar" --with clip \\
+          --model ViT-B-32.pt --out vectors
+      pinxit data encode shards --with text --model my-t5 --out texts \\
+          --engine ray --workers 16
     """
     from pinxit.cli.encode_ray import encode_by_ray
     from pinxit.data.sidecars import alone_with, encode_shards

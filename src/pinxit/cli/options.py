@@ -33,7 +33,8 @@ class Engine(StrEnum):
 EngineOption = Annotated[
     Engine,
     typer.Option(
-        help="local, or ray: by the processes of a Ray cluster, that of RAY_ADDRESS or one started here (pinxit[ray])."
+        help="local, or ray: by the processes of a Ray cluster, that of RAY_ADDRESS or one started here "
+        r"(pinxit\[ray])."  # without the backslash, help would take the extra for a style, and leave it out
     ),
 ]
 Workers = Annotated[

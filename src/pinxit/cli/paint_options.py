@@ -40,7 +40,9 @@ Out = Annotated[
         help="Folder for the results; each prompt gets a folder of its own there, with preview.png while it is painted."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, best picture first.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON in place of the path: one object a command or prompt.")
+]
 Int8 = Annotated[
     bool,
     typer.Option("--int8", help="dalle: weights as int8 while decoding: fewer bytes a step, pictures differ slightly."),

@@ -31,7 +31,8 @@ def plan(
 
     [bold]Examples[/bold]
 
-      pinxit plan imagen/paper --gpus 256 --kind h100 --set stages.base.plan.micro=4
+      pinxit plan imagen/paper --gpus 256 --kind h100 \\
+          --set stages.base.plan.micro=4
       pinxit plan dalle/gpu-small --gpus 1 --kind rtx4090
     """
     from pinxit.recipes.outlook import table

@@ -112,11 +112,24 @@ def table(name: str, gpus: int, kind: str, share: float | None = None, changes: 
         f"in all: {duration(sum(one.seconds for one in found))} on {gpus} x {kind} at {reached:.0%} of the peak"
         + (", which is assumed" if share is None else "")
     )
-    large = [one.stage.name for one in found if one.bytes > about.bytes]
-    if large:
-        advice = "set plan.micro, plan.recompute=true or, on several, plan.shard=true"
-        lines.append(f"{', '.join(large)}: more than the {about.bytes / 2**30:.0f} GiB of one {kind}; {advice}")
+    lines += [
+        f"{one.stage.name}: more than the {about.bytes / 2**30:.0f} GiB of one {kind}; {_advice(one)}"
+        for one in found
+        if one.bytes > about.bytes
+    ]
     return lines
+
+
+def _advice(one: Outlook) -> str:
+    """What is left to try for a stage that does not fit."""
+    plan = one.stage.plan
+    left = {
+        "plan.micro": one.rows > 1,
+        "plan.recompute=true": not plan.recompute,
+        "plan.shard=true (on several)": not plan.shard,
+    }
+    names = [name for name, helps in left.items() if helps]
+    return f"set {' or '.join(names)}" if names else "take more GPUs"
 
 
 def _clip_stages(config: clip.ClipRunConfig) -> list[Stage]:

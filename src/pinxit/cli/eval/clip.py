@@ -41,7 +41,8 @@ def labels(
 
     [bold]Example[/bold]
 
-      pinxit eval labels fashion-mnist --checkpoint runs/clip/checkpoint --checkpoint runs/resnet/checkpoint
+      pinxit eval labels fashion-mnist --checkpoint runs/clip/checkpoint \\
+          --checkpoint runs/resnet/checkpoint
     """
     if templates != DATA and all(_is_classifier(name) for name in checkpoint):
         raise UsageError("--templates is of CLIPs, and no --checkpoint is one: leave it out.")
@@ -69,7 +70,8 @@ def shift(
 
     [bold]Example[/bold]
 
-      pinxit eval shift --clip runs/clip/checkpoint --classifier runs/resnet/checkpoint
+      pinxit eval shift --clip runs/clip/checkpoint \\
+          --classifier runs/resnet/checkpoint
     """
     from pinxit.evaluation.accuracy import Shift, closed
 

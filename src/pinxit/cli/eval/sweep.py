@@ -63,19 +63,24 @@ def sweep(
     [bold]What is measured[/bold]
 
       judge: share of pictures that the judge finds right, and its 95 % interval
-      alignment: mean cosine of picture and prompt, by the painter's own CLIP, or the shipped one if it has none
+      alignment: mean cosine of picture and prompt, by the painter's own CLIP,
+          or the shipped one if it has none
       distance: CMMD from true renders, by the shipped CLIP
       saturated: share of colour values that are 0 or 255
       sharpness: difference of neighbouring pixels; 1 is that of true renders
-      evaluations: of the network per picture, then of the upsampler's if there is one
+      evaluations: of the network per picture, then of the upsampler's, if any
       s/picture: seconds per picture, on this machine
 
     [bold]Examples[/bold]
 
-      pinxit eval sweep --vary guidance=1,1.5,2,4 --vary top_k=16,64 --out sweep.json --plot sweep.png
-      pinxit eval sweep --checkpoint imagen-tiny --vary guidance=1,2,4,8,16 --vary percentile=0,0.995
-      pinxit eval sweep --checkpoint imagen-tiny --vary sampler=ddim,ancestral --vary steps=25,250
-      pinxit eval sweep --checkpoint imagen-tiny --vary augmentation=0,0.1,0.2,0.3 --upscale
+      pinxit eval sweep --vary guidance=1,1.5,2,4 --vary top_k=16,64 \\
+          --out sweep.json --plot sweep.png
+      pinxit eval sweep --checkpoint imagen-tiny --vary guidance=1,2,4,8,16 \\
+          --vary percentile=0,0.995
+      pinxit eval sweep --checkpoint imagen-tiny --vary sampler=ddim,ancestral \\
+          --vary steps=25,250
+      pinxit eval sweep --checkpoint imagen-tiny \\
+          --vary augmentation=0,0.1,0.2,0.3 --upscale
     """
     from pinxit.cli.eval.sweep_setup import set_up
     from pinxit.evaluation.partial import alone_for

@@ -58,7 +58,8 @@ def world(
 
       pinxit eval world --split unseen --prompts 500 --candidates 16
       pinxit eval world --world gallery --prompts 500 --candidates 16
-      pinxit eval world --prompts 60 --candidates 4 --out report.json --sheet sheet.png
+      pinxit eval world --prompts 60 --candidates 4 --out report.json \\
+          --sheet sheet.png
       pinxit eval world --judge-only
     """
     from pinxit.evaluation.partial import alone_for

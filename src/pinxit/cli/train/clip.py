@@ -60,9 +60,12 @@ def train_clip(
     [bold]Examples[/bold]
 
       pinxit train clip --preset tiny --data world:small --out runs/clip
-      pinxit train clip --preset tiny --data my-pictures --out runs/mine --set plan.batch=1024 --set piece=64
-      pinxit train clip --init-from ViT-B-32.pt --lora 16 --data catalogue --out runs/adapted
-      pinxit train clip --init-from tiny --lora 16 --data my-pictures --out runs/adapted
+      pinxit train clip --preset tiny --data my-pictures --out runs/mine \\
+          --set plan.batch=1024 --set piece=64
+      pinxit train clip --init-from ViT-B-32.pt --lora 16 --data catalogue \\
+          --out runs/adapted
+      pinxit train clip --init-from tiny --lora 16 --data my-pictures \\
+          --out runs/adapted
     """
     from pinxit.config import override
     from pinxit.recipes.clip import presets

@@ -60,11 +60,14 @@ def train_imagen(
 
       pinxit train imagen --preset tiny --data world:small --out runs/imagen
       pinxit train imagen --preset paper --out runs/imagen --dry-run
-      pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base --out runs/t5
+      pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base \\
+          --out runs/t5
       pinxit train imagen --out runs/imagen --set stages.base.plan.images=2000000
-      pinxit train imagen --init-from imagen-tiny --lora 16 --data my-pictures --out runs/mine
-      pinxit train imagen --init-from runs/unclip/checkpoint --out runs/imagen    # its decoder becomes the base
-      torchrun --nproc-per-node 8 -m pinxit train imagen --preset paper --out runs/imagen
+      pinxit train imagen --init-from imagen-tiny --lora 16 --data my-pictures \\
+          --out runs/mine
+      pinxit train imagen --init-from runs/unclip/checkpoint --out runs/imagen
+      torchrun --nproc-per-node 8 -m pinxit train imagen --preset paper \\
+          --out runs/imagen
     """
     from pinxit.recipes.imagen import presets
     from pinxit.recipes.imagen.estimate import table

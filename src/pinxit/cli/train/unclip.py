@@ -59,7 +59,8 @@ def train_unclip(
 
       pinxit train unclip --preset tiny --init-from imagen-tiny --out runs/unclip
       pinxit train unclip --preset paper --out runs/unclip --dry-run
-      pinxit train unclip --init-from karlo-v1-alpha --lora 16 --data my-pictures --out runs/mine
+      pinxit train unclip --init-from karlo-v1-alpha --lora 16 \\
+          --data my-pictures --out runs/mine
       pinxit train unclip --out runs/unclip --set priors.prior.plan.images=2000000
     """
     from pinxit.errors import UsageError
