@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.config import to_dict
-from pinxit.data.bank import Bank, build_bank
+from pinxit.data.bank import Bank
 from pinxit.data.labels import label_in
 from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
@@ -24,7 +24,7 @@ from pinxit.errors import UsageError
 from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
-from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, showing, workers
+from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, store_bank
 from pinxit.schema import Count, Seed, Whole
 from pinxit.training import state as states
 from pinxit.training.draws import key, uniforms
@@ -143,8 +143,7 @@ def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None 
 
     def step(name: str, stop: Stop) -> None:
         if name == "pictures":
-            with showing(run, "pictures", stop) as progress:
-                build_bank(source, config.pictures, run.path("pictures"), workers(config.pictures), progress)
+            store_bank(run, "pictures", source, config.pictures, stop)
         elif name == "classifier":
             fit_stage(run, name, lambda: ClassifierTask(config, source.labels, run.bank()), stop)
         else:
