@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from pinxit.config import to_dict
 from pinxit.data.bank import Bank
 from pinxit.data.labels import label_in
-from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
@@ -75,9 +74,10 @@ class ClassifierTask:
     pieces = "settled"  # batch norm's statistics depend on how a batch is split
 
     def __init__(self, config: ClassifierConfig, labels: Sequence[str], bank: Bank | None = None) -> None:
-        self.config, self.labels, self.bank = config, tuple(labels), bank
+        self.config, self.labels = config, tuple(labels)
         if bank is not None and len(bank) <= config.held_out:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (held_out): none are left.")
+        self.bank = None if bank is None else bank.holding_out(config.held_out)
         shape = ResNetConfig(len(self.labels), config.size, config.width, config.blocks)
         self.resnet = network(lambda: ResNet(shape), config.seed, "classifier")
         places = {label: place for place, label in enumerate(self.labels)}
@@ -92,8 +92,7 @@ class ClassifierTask:
     def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3] and classes int64 [B]."""
         assert self.bank is not None
-        count = len(self.bank) - self.config.held_out
-        found = order_batch(rows.position, rows.count, count, key(self.config.seed, "classifier order"))
+        found = self.bank.order(rows, key(self.config.seed, "classifier order"))
         chances = uniforms(self.config.seed, "classifier augment", rows, 3)
         pictures = augmented(np.asarray(self.bank.pictures[found]), self.config.augment, chances)
         return {
