@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pinxit.config import from_dict, override, to_dict
+from pinxit.config import as_set, from_dict, override, to_dict
 from pinxit.errors import UsageError
 
 
@@ -30,6 +30,12 @@ def test_dotted_override() -> None:
     assert override(Outer(), ["inner.codes=9", "rate=1", "name=cat", "inner.levels=[4, 4]"]) == Outer(
         Inner(9, (4, 4)), 1.0, "cat"
     )
+
+
+@pytest.mark.parametrize("text", ["cat", "7", "true", "[1]", "9" * 5000])
+def test_a_text_is_set_as_it_was(text: str) -> None:
+    """Texts that read as numbers, too; Python reads no number of more than 4300 digits."""
+    assert override(Outer(), [f"name={as_set(text)}"]) == Outer(name=text)
 
 
 @pytest.mark.parametrize("change", ["inner.cods=1", "nothing.codes=1", "rate", "inner.codes=many", "inner=3"])

@@ -25,8 +25,6 @@ from pinxit.recipes.judge.judge import config_for
 from pinxit.recipes.unclip import presets as unclip
 from pinxit.schema import FLOAT32, LARGEST, Count, Seed, Share, checked, fields_of, may, plain
 
-FREE = {"str", "bool"}  # types that need no range
-
 
 @cache
 def presets() -> dict[str, Any]:

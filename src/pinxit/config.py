@@ -59,11 +59,11 @@ def override(config: T, changes: Iterable[str]) -> T:
             if not isinstance(target, dict) and not named(target):
                 raise UsageError(f"override '{change}': there is no section '{parent}'.")
         if isinstance(target, list):
-            _put(target, leaf, _parse(text), change)
+            _put(target, leaf, parsed(text), change)
         elif leaf not in target:
             raise UsageError(f"override '{change}': there is no field '{leaf}'; choose from {', '.join(target)}.")
         else:
-            target[leaf] = _parse(text)
+            target[leaf] = parsed(text)
     return from_dict(type(config), data, "")
 
 
@@ -83,8 +83,16 @@ def _put(sections: list[Any], name: str, value: Any, change: str) -> None:
     sections[place : place + 1] = [] if value is None else [{"name": name, **value}]
 
 
-def _parse(text: str) -> Any:
+def as_set(value: Any) -> str:
+    """A value as the right side of `--set`, which reads it back: text as it is unless it is JSON, the rest as JSON."""
+    if isinstance(value, str) and parsed(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def parsed(text: str) -> Any:
+    """The JSON value that a text is, or else the text itself."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # ValueError also for a number of more than 4300 digits
         return text

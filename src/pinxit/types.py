@@ -1,4 +1,4 @@
-"""The values that travel: a Prompt goes in, a EncodedText leads, Ranked pictures come out; Examples are learned from.
+"""The values that travel: a Prompt goes in, an EncodedText leads, Ranked pictures come out; Examples are learned from.
 
 Read this file first: every recipe is a chain of functions from one to the next, over plain tensors in between. Shapes
 use B batch, L text positions, D width, E pooled width, H and W rows and columns.

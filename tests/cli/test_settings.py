@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pinxit.cli.painter_settings import settings_of, text_of
+from pinxit.cli.painter_settings import settings_of
+from pinxit.config import as_set
 from pinxit.data.decode import read_picture
 from pinxit.errors import UsageError
 from pinxit.pictures import read_metadata, write_png
@@ -84,7 +85,7 @@ def test_every_setting_of_a_dalle(
 
 @pytest.mark.parametrize("value", [True, 50, 0.5, "", "dpm++2m", "10,10,3", "50", "true", "null", '"'])
 def test_a_value_is_printed_as_it_is_read(value: Any) -> None:
-    (found,) = settings_of([f"name={text_of(value)}"]).values()
+    (found,) = settings_of([f"name={as_set(value)}"]).values()
     assert found == value and type(found) is type(value)
 
 

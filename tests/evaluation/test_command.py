@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from pinxit.cli.eval import app
 from pinxit.cli.eval.world import _intervals
 from pinxit.errors import PinxitError, UsageError
-from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.questions import Exam, questions, wrong_picture
 from pinxit.evaluation.report import interval
 from pinxit.functional.boxes import Detections
@@ -26,7 +25,7 @@ from pinxit.recipes.painting import Painter
 from pinxit.types import Prompt, Ranked
 from pinxit.weights.checkpoint import Part, save_checkpoint
 from pinxit.world.tasks import TASKS
-from tests.evaluation.test_evaluators import Oracle
+from tests.evaluation.test_evaluators import Oracle, exact_pictures
 from tests.recipes.test_judge import TINY
 
 if TYPE_CHECKING:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from pinxit.errors import DataError, UsageError
-from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.exam_run import CHUNK, ExamProgress, run_exam
 from pinxit.evaluation.geneval import Rules
 from pinxit.types import Ranked
-from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle
+from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle, exact_pictures
 
 LOOK = Oracle(ASKED, EXAM)
 EXACT = exact_pictures(ASKED)

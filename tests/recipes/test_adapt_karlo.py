@@ -286,8 +286,11 @@ def test_captions_of_both_sizes_are_compared_letter_by_letter(place: Path, monke
 
     monkeypatch.setattr(stages, "store_pictures", store)
     monkeypatch.setattr(KarloRun, "banks", {"pictures": 16, "seen": 32})
+    monkeypatch.setattr(KarloRun, "pictures", lambda self: None)  # no stream
     with pytest.raises(DataError, match="differ: some pictures are too small"):
         stages._pictures(run, Stop())
+    with pytest.raises(DataError, match="differ: some pictures are too small"):  # the same command once more
+        stages._read(run, "vectors", Stop())
     told["seen"], hour = told["pictures"], 8
     stages._pictures(run, Stop())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from pinxit.config import override
 from pinxit.recipes.command import command
@@ -29,6 +30,7 @@ def test_a_preset_needs_nothing_more() -> None:
 def test_whatever_differs_is_set() -> None:
     changes = ["data.source=my pictures/{a,b}.tar", "seed=3", "plans.clip.betas=[0.9, 0.95]", "transformer.depth=6"]
     config = override(tiny(), [*changes, "alike=false", "dvae.ln_b_floor=-3", "clip.vision.stages=[2]", "store=bf16"])
+    config = replace(config, data=replace(config.data, sidecars="7"))
     found, named = understood(command("dalle", config, PRESETS, start="CHECKPOINT"))
     assert found == config
     assert named["--preset"] == "tiny" and named["--init-from"] == "CHECKPOINT" and named["--out"] == "RUN"

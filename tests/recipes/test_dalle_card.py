@@ -51,7 +51,7 @@ def exam(checkpoint_hash: str) -> dict[str, Any]:
         "scores": {"best of 1": {"overall": 0.25, "counting": 0.5}, "any of 4": {"overall": 0.75, "counting": 1.0}},
         "judge": {"name": "judge", "hash": "80344cf878b2"},
         "candidates": 4,
-        "settings": {"guidance": 3, "text": False, "sampler": "heun"},
+        "settings": {"guidance": 3, "text": False, "sampler": "heun", "spacing": "50"},
         "painter": {"checkpoint": "nano", "checkpoint_hash": checkpoint_hash},
     }
 
@@ -85,7 +85,9 @@ def test_scores_have_a_place(run: DalleRun, checkpoint: Checkpoint) -> None:
     assert "Not measured" not in text
     assert "|  | overall | counting |\n| --- | --- | --- |\n| best of 1 | 0.250 | 0.500 |\n| any of 4 | 0.750" in text
     assert "--split unseen --prompts 6 --language en --words plain --seed 0 --candidates 4 --set guidance=3" in text
-    assert " --set guidance=3 --set text=false --set sampler=heun\n" in text, "as --set reads them"
+    assert " --set guidance=3 --set text=false --set sampler=heun --set 'spacing=\"50\"'\n" in text, (
+        "as --set reads them"
+    )
     assert "There is no exam" in card(run, facts)
 
 

@@ -162,7 +162,7 @@ def test_eight_pictures_are_learnt_by_heart(straight: ImagenRun, tmp_path: Path)
     plan = replace(plan, preview_every=2**40, log_every=8 * 180)
     fit(task, plan, tmp_path, "cpu", progress=False)
     captions = [bank.captions[row][0] for row in range(8)]
-    denoiser = UNetDenoiser(task.unet.eval(), stage.diffusion, stage.size, torch.device("cpu"), fast=False)
+    denoiser = UNetDenoiser(task.unet.eval(), stage.diffusion, stage.size, torch.device("cpu"), autocast=False)
     conditions, sigmas = texts(reader, captions), even_sigmas("cosine", 12)  # type: ignore[arg-type]
     noise = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * sigmas[0]
     with torch.no_grad():
@@ -188,7 +188,7 @@ def test_a_perfect_network_denoises_perfectly(kind: Prediction) -> None:
             seen.append(time)
             return target(kind, x0, noise, sigma)
 
-    denoiser = UNetDenoiser(Perfect(), DiffusionConfig(kind), 8, torch.device("cpu"), fast=False)  # type: ignore[arg-type]
+    denoiser = UNetDenoiser(Perfect(), DiffusionConfig(kind), 8, torch.device("cpu"), autocast=False)  # type: ignore[arg-type]
     found = denoiser(x0 + sigma[:, None, None, None] * noise, sigma, {}).x0
     assert torch.allclose(found, x0, atol=1e-4)
     assert torch.allclose(sigma_at("cosine", seen[0] / 1000).float(), sigma, rtol=1e-3)
@@ -296,7 +296,7 @@ def test_a_dropped_caption_is_what_guidance_leads_away_from(straight: ImagenRun)
     task, sigma, x = straight.task("base"), torch.tensor([1.0]), torch.randn(1, 3, 16, 16)
     for parameter in task.unet.parameters():  # nothing may hide behind an initial zero
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
-    denoiser = UNetDenoiser(task.unet, task.config.diffusion, 16, torch.device("cpu"), fast=False)
+    denoiser = UNetDenoiser(task.unet, task.config.diffusion, 16, torch.device("cpu"), autocast=False)
     dropped = texts(straight.reader("base"), [""])
     prompt = texts(straight.reader("base"), ["a red cat on the tree"])
     null = prompt | {"mask": torch.zeros_like(prompt["mask"])}

@@ -134,7 +134,7 @@ def test_the_denoiser_tells_noise_and_variance_apart() -> None:
         times.append(time)
         return told
 
-    denoiser = UNetDenoiser(says, LEARNED, 16, torch.device("cpu"), fast=False)  # type: ignore[arg-type]
+    denoiser = UNetDenoiser(says, LEARNED, 16, torch.device("cpu"), autocast=False)  # type: ignore[arg-type]
     sigma = LEARNED.table.sigma[[40]].float()
     found = denoiser(torch.ones(1, 3, 16, 16), sigma, {})
     assert found.fraction is not None and torch.equal(found.fraction, told[:, 3:]) and times[0].tolist() == [40]

@@ -148,7 +148,7 @@ def compared(path: Path, unet: UNet, config: StageConfig, length: int) -> None:
         told["augmentation"] = torch.tensor([0.0, 100.0, 300.0, 1000.0])
     x, sigma = torch.randn(ROWS, 3, side, side, generator=generator), torch.tensor([0.01, 0.3, 2.0, 20.0])
     found = answers(path, x=x, sigma=sigma, **told)
-    expected = UNetDenoiser(unet, config.diffusion, side, torch.device("cpu"), fast=False)(x, sigma, told)
+    expected = UNetDenoiser(unet, config.diffusion, side, torch.device("cpu"), autocast=False)(x, sigma, told)
     np.testing.assert_allclose(found[0], expected.x0.numpy(), atol=1e-4)
     assert np.abs(found[0][2] - found[0][3]).max() > 0.01, "an answer that depends on nothing proves nothing"
     if expected.fraction is not None:

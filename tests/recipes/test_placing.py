@@ -103,7 +103,7 @@ def test_on_a_gpu_a_tile_is_one_graph_whose_answers_are_taken_away() -> None:
     config = DiffusionConfig(variance="learned", steps=10)
     for device, compiled in (("cpu", True), ("cuda", False), ("cuda", True)):
         network: Any = Replaying()
-        denoiser = UNetDenoiser(network, config, 4, torch.device(device), fast=False, compiled=compiled)
+        denoiser = UNetDenoiser(network, config, 4, torch.device(device), autocast=False, compiled=compiled)
         both = compiled and device == "cuda"
         assert network.how == ({"dynamic": False, "mode": "reduce-overhead"} if both else {})
         asked: Any = (torch.zeros(2, 3, 4, 4), torch.ones(2), {})

@@ -31,11 +31,12 @@ from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.inputs import signed
 from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
-from pinxit.recipes.unclip.open import open_prior, open_space
+from pinxit.recipes.unclip.open import open_painter, open_space
 from pinxit.recipes.unclip.paper import paper
 from pinxit.recipes.unclip.presets import changed, nano, tiny, with_models
 from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.recipes.unclip.settings import prior_sampling
 from pinxit.recipes.unclip.stages import train
 from pinxit.recipes.unclip.task import PriorTask, first_dots
 from pinxit.text.encoders import open_text_encoder
@@ -81,14 +82,13 @@ def test_all_stages_leave_a_checkpoint_that_imagines(run: UnclipRun) -> None:
     assert all(torch.equal(stored[name], tensor) for name, tensor in run.space.state_dict().items()), "to the bit"
     card = (run.path("checkpoint") / "README.md").read_text(encoding="utf-8")
     assert "'prior' (diffusion) and 'components' (autoregressive)" in card and "pinxit train unclip" in card
-    for name in ("", "prior", "components"):
-        imaginer = open_prior(kept, prior=name, device="cpu")
-        found = imaginer.embedding("a red square on the left")
+    painter = open_painter(kept, name="run", device="cpu")
+    assert tuple(painter.priors) == ("prior", "components")
+    for imagine in painter.priors.values():
+        asked = painter.embedder.conditions("a red square on the left"), prior_sampling(painter.defaults)
+        found = imagine(*asked)
         torch.testing.assert_close(norms(found[None]), torch.ones(1, 1))
-        assert torch.equal(found, imaginer.embedding("a red square on the left"))
-        assert not torch.equal(found, imaginer.embedding("a red square on the left", seed=1))
-    with pytest.raises(UsageError, match="no prior 'decoder'; choose from prior, components"):
-        open_prior(kept, prior="decoder")
+        assert torch.equal(found, imagine(*asked)) and not torch.equal(found, imagine(*asked, seed=1))
 
 
 @pytest.mark.parametrize("after", NETWORKS)
@@ -276,10 +276,10 @@ def test_another_clip_or_reader_is_refused(run: UnclipRun) -> None:
         _ = foreign.space
     wrong = replace(kept, settings=dict(kept.settings) | {"sight": "0" * 16})
     with pytest.raises(CheckpointError, match="trained with another CLIP"):
-        open_prior(wrong, device="cpu")
+        open_painter(wrong, name="run", device="cpu")
     wrong = replace(kept, settings=dict(kept.settings) | {"reader": "0" * 16})
     with pytest.raises(CheckpointError, match="trained with another text encoder"):
-        open_prior(wrong, device="cpu")
+        open_painter(wrong, name="run", device="cpu")
 
 
 def test_a_clip_may_be_called_otherwise_and_not_be_another(run: UnclipRun, tmp_path: Path) -> None:

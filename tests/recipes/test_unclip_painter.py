@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from pinxit.pipelines.work import Job
 from pinxit.recipes.jobs import PaintProgress
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.graph import PriorRequest, prior_requests, sample_prior
-from pinxit.recipes.unclip.open import open_prior
 from pinxit.recipes.unclip.painter import UnclipPainter
+from pinxit.recipes.unclip.settings import prior_sampling
 from pinxit.types import Prompt
-from pinxit.weights.checkpoint import open_checkpoint
 
 pytest.importorskip("transformers")
 from tests.recipes.painters import save_random_checkpoint
@@ -60,13 +58,13 @@ def requests(painter: UnclipPainter, **settings: Any) -> list[DenoiseRequest]:
 
 
 @pytest.mark.parametrize("prior", ["prior", "components"])
-def test_the_decoder_is_told_what_the_prior_imagines(painter: UnclipPainter, folder: Path, prior: str) -> None:
+def test_the_decoder_is_told_what_the_prior_imagines(painter: UnclipPainter, prior: str) -> None:
     """The very embedding that the prior alone gives for (caption, seed, candidate), in the space's coordinates."""
-    imaginer = open_prior(open_checkpoint(folder), prior=prior, device="cpu")
-    imaginer = replace(imaginer, sampling=replace(imaginer.sampling, steps=3, guidance=2.0, tries=3))
-    found = requests(painter, prior=prior, prior_steps=3, prior_guidance=2.0, tries=3)
+    how: dict[str, Any] = {"prior": prior, "prior_steps": 3, "prior_guidance": 2.0, "tries": 3}
+    asked = painter.embedder.conditions(SAID), prior_sampling(painter.defaults | how)
+    found = requests(painter, **how)
     for candidate, request in enumerate(found):
-        expected = painter.embedder.space.encode(imaginer.embedding(SAID, 5, candidate))
+        expected = painter.embedder.space.encode(painter.priors[prior](*asked, 5, candidate))
         torch.testing.assert_close(request.conditions["image"], expected)
         assert (request.seed, request.candidate) == (5, candidate)
     assert not torch.equal(found[0].conditions["image"], found[1].conditions["image"])

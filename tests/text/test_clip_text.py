@@ -117,6 +117,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=sentence):
             open_text_encoder(tmp_path)
     config.write_text(json.dumps(told))
+    damaged = next(name for name in state if name.endswith("layers.1.self_attn.k_proj.weight"))
+    save_file(state | {damaged: torch.full_like(state[damaged], torch.nan)}, weights)
+    with pytest.raises(CheckpointError, match=r"not finite .*layers\.1\.self_attn\.k_proj\.weight.* is damaged"):
+        open_text_encoder(tmp_path)
     del state[next(name for name in state if name.endswith("layers.1.mlp.fc1.bias"))]
     save_file(state, weights)
     with pytest.raises(CheckpointError, match=r"lacks the weights .*layers\.1\.mlp\.fc1\.bias"):

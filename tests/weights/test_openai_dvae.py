@@ -25,7 +25,6 @@ from pinxit.weights.torch_archive import read_torch_archive
 from tests.weights import answers
 
 HID, INIT, CODES = 8, 12, 40
-Act = Callable[[Tensor], Tensor]
 
 
 class LookAlikeConv(nn.Module):

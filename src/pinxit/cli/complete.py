@@ -21,6 +21,7 @@ from pinxit.cli.paint_options import (
     Strict,
     Temperature,
     say_about,
+    sides_of,
 )
 from pinxit.cli.painter_settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
@@ -77,7 +78,7 @@ def complete(
     if not isinstance(painter, Completes):
         raise UsageError(f"{checkpoint} cannot complete a picture: choose a checkpoint of dalle.")
     settings = settled(given, painter)
-    hole = painter.hole(known, keep_rows=keep_rows, box=_box(box) if box else None)
+    hole = painter.hole(known, keep_rows=keep_rows, box=sides_of("--box", box) if box else None)
     say_about(painter, prompt, strict)
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
@@ -88,11 +89,3 @@ def complete(
     facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
     facts |= {"keep_rows": keep_rows, "box": box, "completes": picture.name, "completes_sha256": digest}
     draw_and_write(painter, [prompt], draw, out, settings | facts, as_json)
-
-
-def _box(text: str) -> tuple[int, int, int, int]:
-    try:
-        left, top, right, bottom = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--box must be four whole numbers left,top,right,bottom, not '{text}'.") from None
-    return left, top, right, bottom

@@ -10,7 +10,7 @@ import typer
 
 from pinxit.cli.manipulation import DEFAULT, CheckpointOption, Given, Upscale, enlarger, manipulator
 from pinxit.cli.options import Device
-from pinxit.cli.paint_options import AsJson, Candidates, Guidance, Keep, Out, Seed, Strict, say_about
+from pinxit.cli.paint_options import AsJson, Candidates, Guidance, Keep, Out, Seed, Strict, say_about, sides_of
 from pinxit.cli.painter_settings import Changes, settings_of
 from pinxit.errors import UsageError
 
@@ -79,16 +79,8 @@ def _asked(picture: Picture, mask: Path | None, outpaint: str | None) -> tuple[P
     if (mask is None) == (outpaint is None):
         raise UsageError("give exactly one of --mask and --outpaint: they say where to paint.")
     if mask is None:
-        return *outpainted(picture, *_sides(outpaint or "")), {}
+        return *outpainted(picture, *sides_of("--outpaint", outpaint or "")), {}
     given = Given.read(mask)
     hole = mask_in(given.picture, str(mask))
     check_mask(picture, hole)
     return picture, hole, {f"mask_{name}": value for name, value in given.facts.items()}
-
-
-def _sides(text: str) -> tuple[int, int, int, int]:
-    try:
-        left, top, right, bottom = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--outpaint must be four whole numbers left,top,right,bottom, not '{text}'.") from None
-    return left, top, right, bottom

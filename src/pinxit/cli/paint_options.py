@@ -63,3 +63,12 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
     if unknown:
         words = shorten(", ".join(f"'{word[:LONGEST]}'" for word in unknown), 10 * LONGEST, placeholder=" ...")
         warn(f"pinxit: {painter.name} has never met {words} in training and will guess.")
+
+
+def sides_of(option: str, text: str) -> tuple[int, int, int, int]:
+    """The numbers left, top, right, bottom that an option was given. Raises UsageError for anything else."""
+    try:
+        left, top, right, bottom = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} must be four whole numbers left,top,right,bottom, not '{text}'.") from None
+    return left, top, right, bottom

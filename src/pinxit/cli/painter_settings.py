@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.config import parsed
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,21 +48,9 @@ def halves(change: str, option: str, form: str) -> tuple[str, str]:
 
 
 def value_of(text: str) -> Any:
-    """The JSON value that a text is, or else the text itself."""
-    import json
-
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
+    """The JSON value that a text is, or else the text itself; no setting can be null, so that is a text, too."""
+    value = parsed(text)
     return text if value is None else value
-
-
-def text_of(value: Any) -> str:
-    """The text for which `value_of` gives this value: a word as it is, anything else as JSON."""
-    import json
-
-    return value if isinstance(value, str) and value_of(value) == value else json.dumps(value, ensure_ascii=False)
 
 
 def settled(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | None = None) -> dict[str, Any]:

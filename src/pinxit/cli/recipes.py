@@ -9,7 +9,7 @@ import typer
 from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
 from pinxit.cli.paint import SHIPPED, Recipe, installed
-from pinxit.cli.painter_settings import text_of
+from pinxit.config import as_set
 from pinxit.errors import UsageError
 
 CAN = {
@@ -56,7 +56,7 @@ def recipes(
     upsampler = upsampler_of(painter)
     if settings is not None:
         known = painter.defaults | ({} if upsampler is None else upsampler.defaults)
-        print_lines(*(f"{name}={text_of(value)}" for name, value in known.items()))
+        print_lines(*(f"{name}={as_set(value)}" for name, value in known.items()))
         return
     graphs = painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph)
     print_lines(*str(graphs).splitlines())

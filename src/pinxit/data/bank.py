@@ -46,10 +46,10 @@ class Bank:
             captions = Captions(folder / CAPTIONS)
             facts = MappedLines(folder / FACTS) if (folder / FACTS).exists() else None
         except (OSError, ValueError) as error:
-            raise DataError(f"the bank {folder} is damaged ({error}); delete it and build it again.") from error
+            raise DataError(f"the bank {folder} is damaged ({error}); {AGAIN}.") from error
         lengths = {len(pictures), len(captions), len(facts) if facts is not None else len(captions)}
         if lengths != {about["items"]}:
-            raise DataError(f"the bank {folder} is damaged: its files differ in length; delete it and build it again.")
+            raise DataError(f"the bank {folder} is damaged: its files differ in length; {AGAIN}.")
         return cls(folder, about, pictures, captions, facts, held_out)
 
     def __len__(self) -> int:

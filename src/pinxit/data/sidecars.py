@@ -22,7 +22,7 @@ from pinxit.data.shards import Shard, captions_of, example_of, index_shard
 from pinxit.data.shelf import Shelf, shards_of
 from pinxit.data.stream_index import AHEAD, indexed
 from pinxit.data.stream_manifest import AGAIN, ShardRecord, digest_of
-from pinxit.errors import CheckpointError, DataError
+from pinxit.errors import DataError
 from pinxit.files import write_json
 from pinxit.locks import alone, remove_left
 from pinxit.weights.tensor_parts import Parts, write_parts
@@ -178,7 +178,7 @@ def told(place: Path) -> dict[str, Any]:
     try:
         with safe_open(place, framework="pt") as file:
             found: dict[str, Any] = json.loads((file.metadata() or {})[NOTE])
-    except (SafetensorError, OSError, KeyError, ValueError, CheckpointError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DataError(f"{place} is no sidecar or is damaged ({error}): delete it and encode again.") from error
     return found
 

@@ -15,11 +15,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from pinxit.data.chunks import CaptionTable
 from pinxit.data.embeddings_builder import identity_of, lengths_of
 from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
 from pinxit.data.sidecars import compare, told
 from pinxit.data.streams import Stream
-from pinxit.data.writing_systems import RULES, Script, readable
+from pinxit.data.writing_systems import RULES, Script
 from pinxit.errors import DataError
 from pinxit.weights.tensor_parts import Parts
 
@@ -51,15 +52,11 @@ class TextRowEncoder:
         `starts` int64 [N + 1], where each item's captions begin in `places`, which has the text of each. Making the
         tokens raises DataError for values beyond the range of float16.
         """
-        numbers, places, starts = {"": 0}, list[int](), [0]
-        for several in captions:
-            places += [numbers.setdefault(text, len(numbers)) for text in dict.fromkeys(readable(several, self.script))]
-            starts.append(len(places))
-        texts = list(numbers)
-        lengths = lengths_of(self.reader, texts)
-        tokens = Parts((sum(lengths), self.reader.width), torch.float16, self._tokens(texts, lengths))
+        table = CaptionTable.of(captions, None, 0, self.script)
+        lengths = lengths_of(self.reader, table.texts)
+        tokens = Parts((sum(lengths), self.reader.width), torch.float16, self._tokens(table.texts, lengths))
         offsets = torch.tensor([0, *lengths]).cumsum(0)
-        also = {"starts": torch.tensor(starts), "places": torch.tensor(places, dtype=torch.int64)}
+        also = {"starts": torch.from_numpy(table.starts), "places": torch.from_numpy(table.places)}
         return {"tokens": tokens, "offsets": offsets, **also}
 
     def _tokens(self, texts: Sequence[str], lengths: Sequence[int]) -> Iterator[Tensor]:

@@ -72,7 +72,7 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
             raise TarDamage(f"{path} has a damaged header at byte {position}; what follows it is lost.")
         start, kind = position + BLOCK, header[156:157]
         length = stored if size is None or kind in b"xgLK" else size
-        length = 0 if kind in b"12345" and kind != b"\0" else length  # links and devices have no content here
+        length = 0 if kind in b"12345" else length  # links and devices have no content here
         if start + length > len(data):
             raise TarDamage(f"{path} is truncated; what follows byte {position} is lost.")
         position = start + -(-length // BLOCK) * BLOCK

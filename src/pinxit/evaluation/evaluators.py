@@ -73,16 +73,6 @@ def _first(question: Question, ranked: Sequence[Ranked], among: int, rank: Rank 
     return rank(Prompt(question.prompt, question.seed), pictures)[0].candidate
 
 
-def exact_pictures(asked: Sequence[Question], size: int = 64) -> PaintPrompts:
-    """A painter that is always right: it returns the render of the scene that the prompt was made from."""
-    scenes = {question.seed: question for question in asked}
-
-    def paint(prompts: Sequence[str], seeds: Sequence[int], candidates: int) -> list[list[Ranked]]:
-        return [[Ranked(true_picture(scenes[seed], size), seed, 0, 1.0)] for seed in seeds]
-
-    return paint
-
-
 def columns(candidates: int) -> list[int]:
     """The numbers of candidates that a report shows: powers of four up to `candidates`, and `candidates` itself."""
     powers = [4**n for n in range(16) if 4**n <= candidates]

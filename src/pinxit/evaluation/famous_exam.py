@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.evaluators import Answer, Detect, columns
+from pinxit.evaluation.evaluators import Answer, Detect, by_task, columns
 from pinxit.evaluation.geneval import Rules, complaints, needs
 from pinxit.evaluation.questions import Question, check_seeds, true_picture
 from pinxit.evaluation.report import ScoreTable
@@ -71,8 +71,6 @@ def _shares(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, f
 def judge_on_famous(asked: Sequence[Question], detect: Detect, rules: Rules, size: int = 64) -> dict[str, float]:
     """The share of true renders that the judge accepts, for each sentence and overall."""
     detected = detect([true_picture(question, size) for question in asked])
-    right: dict[str, list[bool]] = {}
-    for question, detections in zip(asked, detected, strict=True):
-        right.setdefault(question.task, []).append(not complaints(detections, question.expected, rules))
-    everything = [yes for row in right.values() for yes in row]
-    return {name: fmean(row) for name, row in (right | {OVERALL: everything}).items()}
+    right = [not complaints(found, one.expected, rules) for found, one in zip(detected, asked, strict=True)]
+    rows = by_task([one.task for one in asked], right) | {OVERALL: right}
+    return {name: fmean(row) for name, row in rows.items()}

@@ -144,8 +144,8 @@ def _assignments(examined: Mapping[str, list[Detection]], objects: Sequence[Expe
 def _of_assignment(chosen: Assignment, detections: Detections, expected: ExpectedScene, rules: Rules) -> list[str]:
     wrong = [
         complaint
-        for want, detections in zip(expected.objects, chosen, strict=True)
-        for one in detections
+        for want, assigned in zip(expected.objects, chosen, strict=True)
+        for one in assigned
         for complaint in _wrong_looks(one, want, expected.style)
     ]
     wrong += _wrong_sizes(chosen, expected.objects, rules)

@@ -235,3 +235,9 @@ SAMPLERS: dict[str, Method] = {
 }
 FROM_NOISE = tuple(name for name, method in SAMPLERS.items() if not method.ascends)
 """The samplers that make pictures out of noise."""
+
+
+def check_from_noise(sampler: str) -> None:
+    """Raise UsageError unless `sampler` is one of `FROM_NOISE`."""
+    if sampler not in FROM_NOISE:
+        raise UsageError(f"there is no sampler '{sampler}'; choose from {', '.join(FROM_NOISE)}.")

@@ -84,8 +84,8 @@ class CLIPConfig:
             raise UsageError(f"clip.text.eot {self.text.eot} must be less than clip.text.vocab, {self.text.vocab}.")
         if vision.mixing and not vision.stages:
             raise UsageError("clip.vision.mixing belongs to a ResNet: set clip.vision.stages too.")
-        if vision.mixing and (vision.mixing < 0 or vision.mixing_width % 64):
-            raise UsageError("clip.vision.mixing must be at least 0 and mixing_width a multiple of 64.")
+        if vision.mixing and vision.mixing_width % HEAD:
+            raise UsageError(f"clip.vision.mixing_width must be a multiple of {HEAD}, not {vision.mixing_width}.")
         for name, tower in (("vision", vision), ("text", self.text)):
             if tower.width % tower.heads and not (name == "vision" and vision.stages):
                 raise UsageError(f"clip.{name}: width {tower.width} is not a multiple of {tower.heads} heads.")

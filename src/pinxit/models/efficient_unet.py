@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from pinxit.models.unet_blocks import Attention, Conv, ResBlock, Text, resampled
 from pinxit.models.unet_config import UNetConfig
 
-HEADS = 8
 SKIP = 2**-0.5  # keeps the variance of a sum of two
 
 
@@ -25,7 +24,7 @@ class DownLevel(nn.Module):
         super().__init__()
         self.step = Conv(above, width, stride=2)
         self.blocks = nn.ModuleList(ResBlock(width, width, config) for _ in range(blocks))
-        self.attention = Attention(width, 2 * width, config.heads or HEADS, config) if attends else None
+        self.attention = Attention(width, 2 * width, config.heads_of(width), config) if attends else None
 
     def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
         x = self.step(x)
@@ -44,7 +43,7 @@ class UpLevel(nn.Module):
         super().__init__()
         inputs = [width if deepest else 2 * width] + [width] * (blocks - 1)
         self.blocks = nn.ModuleList(ResBlock(channels, width, config) for channels in inputs)
-        self.attention = Attention(width, 2 * width, config.heads or HEADS, config) if attends else None
+        self.attention = Attention(width, 2 * width, config.heads_of(width), config) if attends else None
         self.step = Conv(width, above)
 
     def forward(self, x: Tensor, skip: Tensor | None, embed: Tensor, text: Text | None) -> Tensor:

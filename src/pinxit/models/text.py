@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
+from pinxit.functional.tokens import PAD
 from pinxit.models.gpt import GPTBlock, gpt2_init, masked_attention
 from pinxit.schema import Count, check_fields
 from pinxit.types import EncodedText
-
-PAD = 0  # the id that means "no token here"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,10 @@ from torch.nn import functional as F
 
 from pinxit.errors import UsageError
 from pinxit.functional.masks import Attention, Kind, layer_kinds
+from pinxit.functional.tokens import PAD
 from pinxit.models.attention import StreamAttention
 from pinxit.models.gpt import GPTBlock, gpt2_init
 from pinxit.schema import Count, check_fields
-
-PAD = 0  # the text id that means "no token here"
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, config: UNetConfig, attends: bool) -> None:
         super().__init__()
         self.res = ResBlock(inputs, outputs, config)
-        heads = config.heads or max(1, outputs // config.head)
-        self.attention = Attention(outputs, outputs, heads, config) if attends else None
+        self.attention = Attention(outputs, outputs, config.heads_of(outputs), config) if attends else None
 
     def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
         x = self.res(x, embed)

@@ -12,6 +12,7 @@ from pinxit.schema import Count, Finite, Share, Whole, check_fields
 
 UNetActivation = Literal["silu", "gelu"]
 TextNorm = Literal["none", "layer", "group"]
+EFFICIENT_HEADS = 8  # attention heads of an Efficient U-Net, over twice the channels
 
 
 def groups_of(channels: int, groups: int) -> int:
@@ -78,14 +79,17 @@ class UNetConfig:
             if width % groups_of(width, self.groups):
                 raise UsageError(f"unet.channels: {width} is not a multiple of {self.groups} groups.")
         for width, attends in zip(self.channels, self._attends(), strict=True):
-            heads = self.heads or (8 if self.efficient else max(1, width // self.head))
-            if attends and width % heads:
+            if attends and width % (heads := self.heads_of(width)):
                 raise UsageError(f"unet.channels: {width} is not a multiple of {heads} attention heads.")
         self._check_text()
 
     def _attends(self) -> tuple[bool, ...]:
         """Of every level: whether it, or the middle below it, has attention."""
         return (*self.attention[:-1], self.attention[-1] or (self.middle and not self.efficient))
+
+    def heads_of(self, width: int) -> int:
+        """Attention heads of a level of that width."""
+        return self.heads or (EFFICIENT_HEADS if self.efficient else max(1, width // self.head))
 
     def _check_text(self) -> None:
         if self.context_norm and not (self.text and self.context):

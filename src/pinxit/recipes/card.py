@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
+from pinxit.config import as_set
 from pinxit.data.sources import WORLD
 from pinxit.errors import DataError
 from pinxit.evaluation.report import cells
 from pinxit.files import read_json, write_text
-from pinxit.recipes.command import as_set
 from pinxit.recipes.staging import Run, say
 from pinxit.schema import Count
 from pinxit.training.log import duration
@@ -108,10 +109,14 @@ def _measured(report: Mapping[str, Any]) -> str:
     headings, rows = cells(report["scores"])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows))
     exam, judge = report["exam"], report["judge"]
-    asked = [f"--{name} {exam[name]}" for name in ASKED if name in exam] + [f"--candidates {report['candidates']}"]
-    asked += [f"--set {name}={as_set(value)}" for name, value in report.get("settings", {}).items()]
+    words = ["pinxit", "eval", "world", "--checkpoint", "FOLDER", "--judge", judge["name"]]
+    for name in ASKED:
+        words += [f"--{name}", str(exam[name])] if name in exam else []
+    words += ["--candidates", str(report["candidates"])]
+    for name, value in report.get("settings", {}).items():
+        words += ["--set", f"{name}={as_set(value)}"]
     return f"""{report["date"]}, {_place(report["machine"])}, judge {judge["name"]} ({judge["hash"]}):
 
-    pinxit eval world --checkpoint FOLDER --judge {judge["name"]} {" ".join(asked)}
+    {shlex.join(words)}
 
 {lines}"""

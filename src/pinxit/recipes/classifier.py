@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.config import to_dict
-from pinxit.data.bank import Bank, build_bank
+from pinxit.data.bank import Bank
 from pinxit.data.labels import label_in
-from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
@@ -25,7 +24,7 @@ from pinxit.models.ambient import opening, own_settings
 from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
-from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, showing, workers
+from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, store_bank
 from pinxit.schema import Count, Seed, Whole
 from pinxit.training import state as states
 from pinxit.training.draws import key, uniforms
@@ -76,9 +75,10 @@ class ClassifierTask:
     pieces = "settled"  # batch norm's statistics depend on how a batch is split
 
     def __init__(self, config: ClassifierConfig, labels: Sequence[str], bank: Bank | None = None) -> None:
-        self.config, self.labels, self.bank = config, tuple(labels), bank
+        self.config, self.labels = config, tuple(labels)
         if bank is not None and len(bank) <= config.held_out:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (held_out): none are left.")
+        self.bank = None if bank is None else bank.holding_out(config.held_out)
         shape = ResNetConfig(len(self.labels), config.size, config.width, config.blocks)
         self.resnet = network(lambda: ResNet(shape), config.seed, "classifier")
         places = {label: place for place, label in enumerate(self.labels)}
@@ -93,8 +93,7 @@ class ClassifierTask:
     def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3] and classes int64 [B]."""
         assert self.bank is not None
-        count = len(self.bank) - self.config.held_out
-        found = order_batch(rows.position, rows.count, count, key(self.config.seed, "classifier order"))
+        found = self.bank.order(rows, key(self.config.seed, "classifier order"))
         chances = uniforms(self.config.seed, "classifier augment", rows, 3)
         pictures = augmented(np.asarray(self.bank.pictures[found]), self.config.augment, chances)
         return {
@@ -144,8 +143,7 @@ def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None 
 
     def step(name: str, stop: Stop) -> None:
         if name == "pictures":
-            with showing(run, "pictures", stop) as progress:
-                build_bank(source, config.pictures, run.path("pictures"), workers(config.pictures), progress)
+            store_bank(run, "pictures", source, config.pictures, stop)
         elif name == "classifier":
             fit_stage(run, name, lambda: ClassifierTask(config, source.labels, run.bank()), stop)
         else:

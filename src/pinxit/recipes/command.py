@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from pinxit.config import to_dict
+from pinxit.config import as_set, to_dict
 from pinxit.training.runs import differences
 
 
@@ -40,8 +39,3 @@ def _changes(preset: Any, config: Any) -> list[str]:
     """The overrides (`config.override`) that turn `preset` into `config`, without the data source."""
     changes = differences(to_dict(preset), to_dict(config))
     return [f"{name}={as_set(value)}" for name, _, value in changes if name != "data.source"]
-
-
-def as_set(value: Any) -> str:
-    """A value as `--set` reads it: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

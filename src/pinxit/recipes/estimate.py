@@ -104,19 +104,30 @@ def table(stages: Sequence[Stage], stored: dict[int, int], device: str, folder: 
 
     `stored`: the number of pictures that will be stored, by their side; without any, disk space is left out.
     """
-    heads = ("stage", "parameters", "GFLOP/picture", "pictures", "memory", "share", "time")
-    rows, seconds = [heads], 0.0
+    rows: list[tuple[str, ...]] = [(*COUNTED, "memory", "share", "time")]
+    seconds = 0.0
     for one in estimates(stages, device, folder):
         plan, seconds = one.stage.plan, seconds + one.seconds
         share = f"{one.share:.0%} {'measured' if one.measured else 'assumed'}"
         memory = f"{one.cost.memory(plan) / 2**30:,.1f} GiB"
-        flops = f"{one.cost.flops / 1e9:,.3g}" if one.cost.flops < 1e12 else f"{one.cost.flops / 1e9:,.0f}"
-        counts = (f"{one.cost.parameters:,}", flops, f"{plan.images:,}")
-        rows.append((one.stage.name, *counts, memory, share, duration(one.seconds)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    training = [*lines, *_speed(stages[-1].plan, device, seconds)] if stages else []
+        rows.append((*counts(one.stage, one.cost), memory, share, duration(one.seconds)))
+    training = [*aligned(rows), *_speed(stages[-1].plan, device, seconds)] if stages else []
     return "\n".join([*training, *_disk(stored)]) or "no stage that was asked for trains or stores pictures"
+
+
+COUNTED = ("stage", "parameters", "GFLOP/picture", "pictures")  # the headings of `counts`
+
+
+def counts(stage: Stage, cost: Cost) -> tuple[str, ...]:
+    """The first cells of a stage's row, which no machine changes."""
+    flops = f"{cost.flops / 1e9:,.3g}" if cost.flops < 1e12 else f"{cost.flops / 1e9:,.0f}"
+    return stage.name, f"{cost.parameters:,}", flops, f"{stage.plan.images:,}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table as lines, their cells aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 def _speed(plan: Plan, device: str, seconds: float) -> list[str]:

@@ -117,7 +117,7 @@ def _decoder(dvae: DVAE) -> Network:
 
 def step_of(part: str, unet: UNet, config: StageConfig) -> Network:
     """One denoising step: x = x0 + sigma n [B, 3, S, S], sigma [B] and the conditions to the clean x0 in [-1, 1]."""
-    denoiser = UNetDenoiser(unet, config.diffusion, config.size, torch.device("cpu"), fast=False)
+    denoiser = UNetDenoiser(unet, config.diffusion, config.size, torch.device("cpu"), autocast=False)
     shapes = config.unet.conditions((config.size, config.size))
     learned = config.diffusion.variance == "learned"
     if config.diffusion.steps:

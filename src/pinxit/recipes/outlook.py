@@ -20,7 +20,7 @@ from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import estimate as dalle_costs
 from pinxit.recipes.dalle import presets as dalle
 from pinxit.recipes.dalle.run import TRAINED
-from pinxit.recipes.estimate import Stage, cost_of
+from pinxit.recipes.estimate import COUNTED, Stage, aligned, cost_of, counts
 from pinxit.recipes.imagen import estimate as imagen_costs
 from pinxit.recipes.imagen import presets as imagen
 from pinxit.recipes.unclip import estimate as unclip_costs
@@ -93,21 +93,12 @@ def table(name: str, gpus: int, kind: str, share: float | None = None, changes: 
     about = KINDS[kind]
     reached = USUAL if share is None else share
     found = list(outlooks(stages_of(name, changes), gpus, about, reached))
-    cells = [("stage", "parameters", "GFLOP/picture", "pictures", "rows/piece", "GiB/rank", "time")]
-    cells += [
-        (
-            one.stage.name,
-            f"{one.cost.parameters:,}",
-            f"{one.cost.flops / 1e9:,.3g}" if one.cost.flops < 1e12 else f"{one.cost.flops / 1e9:,.0f}",
-            f"{one.stage.plan.images:,}",
-            f"{one.rows}",
-            f"{one.bytes / 2**30:,.1f}",
-            duration(one.seconds),
-        )
+    rows: list[tuple[str, ...]] = [(*COUNTED, "rows/piece", "GiB/rank", "time")]
+    rows += [
+        (*counts(one.stage, one.cost), f"{one.rows}", f"{one.bytes / 2**30:,.1f}", duration(one.seconds))
         for one in found
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines = aligned(rows)
     lines.append(
         f"in all: {duration(sum(one.seconds for one in found))} on {gpus} x {kind} at {reached:.0%} of the peak"
         + (", which is assumed" if share is None else "")

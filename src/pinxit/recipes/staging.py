@@ -12,8 +12,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import nn
 
-from pinxit.data.bank import Bank
+from pinxit.data.bank import Bank, build_bank
 from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.sources import open_training
+from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import Stream, open_pictures
 from pinxit.errors import DataError, UsageError
 from pinxit.locks import alone_in
@@ -231,18 +233,31 @@ def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int
         yield show
 
 
-def data_of(run: Run[Any], open_data: Callable[[], Dataset]) -> Dataset | None:
-    """The data of stage `pictures`; None where that is finished and the data cannot be opened any more, which is said.
+def store_bank(run: Run[Any], name: str, source: Dataset, count: int, stop: Stop) -> None:
+    """Draw or read the first `count` pictures of `source` into the bank `name` of the run."""
+    with showing(run, name, stop) as progress:
+        build_bank(source, count, run.path(name), workers(count), progress)
 
-    While they are there the stored pictures are compared with them. Raises what `open_data` does.
+
+def prepare_pictures(run: Run[Any], stop: Stop, **options: Any) -> None:
+    """Stage `pictures` of a run that has one size of them: a bank, or a stream. `options`: of its world.
+
+    As long as the data can be opened, stored pictures are compared with them; where they cannot be any more and the
+    stage is finished, it says so. Raises what `open_training` does.
     """
+    data = run.config.data
+    if data.stream:
+        with showing(run, "shards", stop) as progress:
+            build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
+        return
     try:
-        return open_data()
+        source = open_training(data.source, data.size, run.config.seed, **options)
     except DataError as error:
         if not run.finished("pictures"):
             raise
         say(run, f"pictures: the stored ones are used, as the data are not there any more ({error})")
-        return None
+        return
+    store_bank(run, "pictures", source, data.pictures, stop)
 
 
 def learn_tokenizer(bank: Bank | Stream, vocab: int, folder: Path, spell: bool = False) -> None:

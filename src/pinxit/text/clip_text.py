@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
-from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, TextTower
+from pinxit.models.clip import CLIP, CLIPConfig, TextTower
 from pinxit.text.clip_tokenizer import ClipTokenizer, clip_tokens
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.clip_folders import HF_BUFFERS, described_tower
+from pinxit.weights.clip_folders import HF_BUFFERS, activation_of, described_tower, text_config
 from pinxit.weights.clip_names import alone, hf_names
-from pinxit.weights.tensor_files import read_tensors, some
+from pinxit.weights.tensor_files import not_finite, read_tensors, some
 
 WHOLE = "clip"
 MODEL_TYPES = (WHOLE, "clip_text_model")
@@ -114,26 +114,13 @@ def _published(folder: ModelFolder) -> TextTower:
     where = folder.weights / "config.json"
     whole = folder.model_type == WHOLE
     settings = described_tower(folder.config if whole else {"text_config": folder.config}, "text", where)
-    if settings["intermediate_size"] != 4 * settings["hidden_size"] or settings["layer_norm_eps"] != 1e-5:
-        raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
-    if settings["hidden_act"] not in ("quick_gelu", "gelu"):
-        raise CheckpointError(
-            f"{where} names the activation {settings['hidden_act']}; pinxit knows quick_gelu and gelu."
-        )
+    activation = activation_of(settings, where)
     tensors = _tensors(folder)
     projection = tensors.get("text_projection.weight")
-    config = CLIPTextConfig(
-        vocab=settings["vocab_size"],
-        tokens=settings["max_position_embeddings"],
-        width=settings["hidden_size"],
-        layers=settings["num_hidden_layers"],
-        heads=settings["num_attention_heads"],
-        # Old configs say 2, which is wrong: EOT is the last id of the vocabulary.
-        eot=settings["vocab_size"] - 1 if settings["eos_token_id"] == 2 else settings["eos_token_id"],
-    )
+    config = text_config(settings)
     embed = config.width if projection is None else len(projection)
     with torch.device("meta"):
-        tower = TextTower(config, embed, "quickgelu" if settings["hidden_act"] == "quick_gelu" else "gelu")
+        tower = TextTower(config, embed, activation)
     if projection is None:
         tensors["text_projection.weight"] = torch.eye(config.width)
     tower.load_state_dict(_ours(tower, tensors, folder), assign=True)
@@ -155,8 +142,7 @@ def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> 
         missing = [name for name in names.parts if name not in tensors]
         if missing:
             raise CheckpointError(f"{folder.weights} lacks the weights {some(missing)}.")
-        whole = torch.cat([tensors[name] for name in names.parts])
-        whole = whole.T if names.transposed else whole
+        whole = names.gathered(tensors)
         if whole.shape != like.shape:
             shapes = f"of shape {list(whole.shape)}, not {list(like.shape)}"
             raise CheckpointError(f"{folder.weights} has {names.parts[0]} {shapes}.")
@@ -164,4 +150,8 @@ def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> 
         left.difference_update(names.parts)
     if left:
         raise CheckpointError(f"{folder.weights} has unknown {some(sorted(left))}; it does not fit its config.json.")
+    wrong = not_finite(state)
+    if wrong is not None:
+        names = hf_names(f"text.{wrong}")
+        raise CheckpointError(f"{folder.weights} has weights that are not finite ({some(names.parts)}): it is damaged.")
     return state

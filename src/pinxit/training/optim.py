@@ -148,7 +148,7 @@ def buffers_restored(modules: Mapping[str, nn.Module]) -> Iterator[None]:
         yield
     finally:
         for buffer, value in zip(live, kept, strict=True):
-            buffer.copy_(value)
+            buffer.data.copy_(value)  # by .data, as autograd would refuse a backward pass that has saved the buffer
 
 
 @torch.no_grad()

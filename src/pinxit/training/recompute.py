@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pinxit.training.blocks import blocks_of
 from pinxit.training.kept import Kept
+from pinxit.training.optim import buffers_restored
 
 Given = tuple[tuple[Any, ...], dict[str, Any]]  # args and kwargs of a block's call
 Contexts = tuple[AbstractContextManager[object], AbstractContextManager[object]]  # of the forward pass, of the second
@@ -87,15 +88,4 @@ def _checkpoint_with_buffers(block: nn.Module, *args: Any, **kwargs: Any) -> Any
 
 
 def _contexts(block: nn.Module) -> Contexts:
-    return nullcontext(), _buffers_restored(block)
-
-
-@contextmanager
-def _buffers_restored(block: nn.Module) -> Iterator[None]:
-    buffers = list(block.buffers())
-    kept = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    finally:
-        for buffer, value in zip(buffers, kept, strict=True):
-            buffer.data.copy_(value)  # by .data, as autograd would refuse a backward pass that has saved the buffer
+    return nullcontext(), buffers_restored({"": block})

@@ -26,6 +26,7 @@ from pinxit.weights.tensor_files import first_of, read_tensors, some
 HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 PROCESSOR = "preprocessor_config.json"
+ACTIVATIONS: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}  # by transformers' names
 
 
 @dataclass(frozen=True)
@@ -107,25 +108,30 @@ def _from_transformers(
     look: Mapping[str, tuple[float, ...]],
     places: tuple[Path, Path],  # the files of vision's and of text's settings, or the same one twice
 ) -> CLIPConfig:
-    acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
-    for tower, where in zip((vision, text), places, strict=True):
-        if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
-            raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
-        if tower["hidden_act"] not in acts or tower["hidden_act"] != vision["hidden_act"]:
-            raise CheckpointError(
-                f"{where} names the activation {tower['hidden_act']}; pinxit knows quick_gelu and gelu, "
-                "the same in both towers."
-            )
+    acts = [activation_of(tower, where) for tower, where in zip((vision, text), places, strict=True)]
+    if acts[0] != acts[1]:
+        raise CheckpointError(f"{places[1]} names the activation {text['hidden_act']}, and vision's is another.")
+    size, patch = vision["image_size"], vision["patch_size"]
+    vision_config = CLIPVisionConfig(size=size, patch=patch, **_tower(vision))
+    return config_of(places[0], embed, vision_config, text_config(text), acts[0], look)
+
+
+def activation_of(tower: Mapping[str, Any], where: Path) -> Activation:
+    """The activation of a tower's settings. Raises CheckpointError for a tower with layers that our CLIP lacks."""
+    if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
+        raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
+    if tower["hidden_act"] not in ACTIVATIONS:
+        raise CheckpointError(
+            f"{where} names the activation {tower['hidden_act']}; pinxit knows {' and '.join(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[tower["hidden_act"]]
+
+
+def text_config(text: Mapping[str, Any]) -> CLIPTextConfig:
+    """The config of a text tower's settings."""
     # Old configs say 2, which is wrong: text is then pooled at its largest id, which is EOT, the vocabulary's last.
     eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
-    return config_of(
-        places[0],
-        embed,
-        CLIPVisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
-        CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
-        acts[vision["hidden_act"]],
-        look,
-    )
+    return CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text))
 
 
 def config_of(
@@ -143,6 +149,6 @@ def config_of(
         raise CheckpointError(f"{where}: {cause}") from cause
 
 
-def _tower(described: dict[str, Any]) -> dict[str, Any]:
+def _tower(described: Mapping[str, Any]) -> dict[str, Any]:
     names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
     return {ours: described[theirs] for ours, theirs in names.items()}

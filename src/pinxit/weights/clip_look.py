@@ -15,12 +15,11 @@ from msgspec import Meta
 from pinxit.errors import CheckpointError
 from pinxit.files import read_json
 from pinxit.models.clip import CLIPConfig
-from pinxit.schema import Count, Finite, Positive, checked
+from pinxit.schema import Count, Finite, Grey, Positive, checked
 from pinxit.types import Filter, Fitting
 from pinxit.weights.clip_settings import Allowed, check_settings, empty, only
 
 Colours = list[Finite]
-Level = Annotated[int, Meta(ge=0, le=255)]
 PIL: tuple[Filter, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "area", "hamming")
 """Filters by the numbers that Pillow, and so transformers, gives them."""
 
@@ -50,7 +49,7 @@ class OpenClipLook(TypedDict):
     size: NotRequired[Count | list[Count]]
     interpolation: NotRequired[Literal["bicubic", "bilinear", "random"]]
     resize_mode: NotRequired[Literal["shortest", "longest", "squash"]]
-    fill_color: NotRequired[Level]
+    fill_color: NotRequired[Grey]
 
 
 @dataclass(frozen=True)

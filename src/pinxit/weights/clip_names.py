@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pinxit.weights.renaming import Names
+from pinxit.weights.renaming import Names, by_rules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ _HF = (  # ours -> transformers'
 
 def openai_names(ours: str) -> Names:
     """OpenAI's name of our tensor `ours`; the layers of a ModifiedResNet are called the same."""
-    return Names((_renamed(ours, _OPENAI),))
+    return Names((by_rules(ours, _OPENAI),))
 
 
 def hf_names(ours: str) -> Names:
@@ -57,9 +57,9 @@ def hf_names(ours: str) -> Names:
     if ours in ("visual.proj", "text.proj"):
         return Names((f"{ours.split('.')[0]}_projection.weight",), transposed=True)
     if (packed := re.search(r"\.attn\.qkv\.", ours)) is not None:
-        where = _renamed(ours[: packed.start()] + ".", _HF)
+        where = by_rules(ours[: packed.start()] + ".", _HF)
         return Names(tuple(f"{where}self_attn.{which}_proj.{ours[packed.end() :]}" for which in "qkv"))
-    return Names((_renamed(ours, _HF),))
+    return Names((by_rules(ours, _HF),))
 
 
 def alone(tensors: Mapping[str, Tensor], tower: str) -> dict[str, Tensor]:
@@ -71,9 +71,3 @@ def alone(tensors: Mapping[str, Tensor], tower: str) -> dict[str, Tensor]:
         return dict(tensors)
     shared = ("text_projection", "visual_projection")
     return {name if name.startswith(shared) else f"{tower}_model.{name}": it for name, it in tensors.items()}
-
-
-def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name

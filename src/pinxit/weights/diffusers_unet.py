@@ -6,7 +6,6 @@ helpers here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.unet_config import UNetConfig
+from pinxit.weights.renaming import by_rules
 
 _RULES = (  # ours -> diffusers', in this order
     (r"^conditioning\.time\.", "time_embedding."),
@@ -43,9 +43,7 @@ _PACKED = {"qkv": ("to_q", "to_k", "to_v"), "text_kv": ("add_k_proj", "add_v_pro
 
 def diffusers_names(ours: str, config: UNetConfig) -> tuple[str, ...]:
     """diffusers' names of our tensor: of all of it, or of equal parts that are stacked along the first axis."""
-    name = ours
-    for pattern, replacement in _RULES:
-        name = re.sub(pattern, replacement, name)
+    name = by_rules(ours, _RULES)
     packed, leaf = name.split(".")[-2:]
     if packed not in _PACKED:
         return (name,)

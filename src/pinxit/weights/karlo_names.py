@@ -6,11 +6,11 @@ Karlo (Kakao Brain's open unCLIP) is a `PriorTransformer`, a decoder in two part
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from pinxit.models.unet_config import UNetConfig
 from pinxit.weights.diffusers_unet import diffusers_names
+from pinxit.weights.renaming import by_rules
 
 NOTHING = "learned_classifier_free_guidance_embeddings"  # replaces a missing picture embedding
 MEAN, SPREAD = "clip_mean", "clip_std"  # of the picture embeddings that the prior was trained on
@@ -42,9 +42,7 @@ PROJECTION = {  # ours -> diffusers' `text_proj`
 
 def prior_names(ours: str) -> tuple[str, ...]:
     """The names of our prior's tensor in a `PriorTransformer`."""
-    name = ours
-    for pattern, replacement in _PRIOR:
-        name = re.sub(pattern, replacement, name)
+    name = by_rules(ours, _PRIOR)
     before, packed, leaf = name.rpartition(".attn.qkv.")
     return tuple(f"{before}.attn1.to_{part}.{leaf}" for part in "qkv") if packed else (name,)
 

@@ -128,9 +128,7 @@ def _ours(model: CLIP, recognised: Found, path: Path, dtype: torch.dtype | None)
         if names.parts[0] not in present:
             state[ours] = torch.zeros(like.shape, dtype=like.dtype)
             continue
-        parts = [recognised.tensors[name] for name in names.parts]
-        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
-        tensor = tensor.T if names.transposed else tensor
+        tensor = names.gathered(recognised.tensors)
         if tensor.shape != like.shape:
             where = recognised.holds(names.parts[0], path)
             raise CheckpointError(

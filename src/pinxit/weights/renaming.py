@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,19 @@ class Names(NamedTuple):
 
     parts: tuple[str, ...]
     transposed: bool = False
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Our tensor from those under these names."""
+        pieces = [tensors[name] for name in self.parts]
+        whole = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        return whole.T if self.transposed else whole
+
+
+def by_rules(name: str, rules: Iterable[tuple[str, str]]) -> str:
+    """A name after each of the rules, (pattern, replacement), in order."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def written(state: Mapping[str, Tensor], names: Callable[[str], Names]) -> dict[str, Tensor]:

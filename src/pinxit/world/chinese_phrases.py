@@ -89,9 +89,7 @@ def clothes(part: Part, dice: Dice) -> str:
     bare_verb = dice.chance(0.3)
     if dice.chance(0.5):
         names = [name for _, name in worn]
-        comma = dice.pick(("，", "、"))
-        said = "和".join([comma.join(names[:-1]), names[-1]] if names[1:] else names)
-        return _verb(worn[0][0], bare_verb) + said
+        return _verb(worn[0][0], bare_verb) + _listed(names, comma=dice.pick(("，", "、")))
     by_verb: dict[str, list[str]] = {}
     for verb, name in worn:
         by_verb.setdefault(verb, []).append(name)
@@ -106,5 +104,5 @@ def _verb(verb: str, bare: bool) -> str:
     return verb.removesuffix("着") if bare else verb
 
 
-def _listed(names: list[str]) -> str:
-    return "和".join(["、".join(names[:-1]), names[-1]] if names[1:] else names)
+def _listed(names: list[str], comma: str = "、") -> str:
+    return "和".join([comma.join(names[:-1]), names[-1]] if names[1:] else names)

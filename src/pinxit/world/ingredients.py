@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pinxit.world.dice import Dice
 from pinxit.world.plan import Part, ScenePlan, Size
 from pinxit.world.roles import CUT_OPEN, carries
@@ -81,6 +83,7 @@ def couple(dice: Dice, words: Lexicon, mixes: tuple[tuple[str, float], ...]) -> 
 
 
 def one_size(dice: Dice) -> Size | None:
+    """The size that the caption of a single thing tells: mostly none."""
     return dice.weighted(((None, 0.8), ("small", 0.1), ("big", 0.1)))
 
 
@@ -92,4 +95,5 @@ def two_sizes(dice: Dice, share: float) -> tuple[Size | None, Size | None]:
 
 
 def sized(part: Part, size: Size | None) -> Part:
-    return Part(part.name, part.kind, part.colour, size, part.form, part.count)
+    """The part in this size."""
+    return replace(part, size=size)

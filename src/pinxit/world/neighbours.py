@@ -34,7 +34,7 @@ from pinxit.world.roles import (
     wardrobe,
     wearers,
 )
-from pinxit.world.scene import Scene
+from pinxit.world.scene import Scene, garment_colour
 from pinxit.world.sign_words import misspelled
 from pinxit.world.splits import Split, belongs
 from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, MOST, VIEWS, Lexicon, apart
@@ -234,8 +234,8 @@ def _redressed(plan: ScenePlan) -> list[ScenePlan]:
         _with(plan, 0, replace(part, outfit=(*part.outfit[:i], (colour, garment), *part.outfit[i + 1 :])))
         for i, (before, garment) in enumerate(part.outfit)
         for colour in COLOURS
-        if all(apart(colour, other or "pink") for k, (other, _) in enumerate(part.outfit) if k != i)
-        and colour != (before or "pink")
+        if all(apart(colour, garment_colour(*other)) for k, other in enumerate(part.outfit) if k != i)
+        and colour != garment_colour(before, garment)
     ]
 
 

@@ -31,7 +31,6 @@ DRESSED = (
     *("orangutan", "duck", "panda", "person", "astronaut"),
 )
 
-# English (with its article where it is one piece), Chinese, and the verb Chinese wears it with.
 PLANTS = ("carrot", "radish", "avocado", "banana", "strawberry", "pineapple", "mushroom", "cactus")
 # What a sprite can be made of, and whose body is broad enough to show it ("a snail made of a harp").
 BODIES = (
@@ -48,6 +47,7 @@ _ON_PLANTS = ("hat", "tutu")
 # Those on whom only a hat looks right: they go on all fours, or are nothing but a head.
 HATTED = ("robot", "rabbit", "cat", "fox", "dog")
 
+# Whether English says it with an article, its name in Chinese, and the verb that Chinese wears it with.
 GARMENTS: dict[str, tuple[bool, str, str]] = {
     "hat": (True, "帽子", "戴着"),
     "scarf": (True, "围巾", "戴着"),

@@ -21,7 +21,7 @@ from pinxit.world.roles import (
     wardrobe,
     wearers,
 )
-from pinxit.world.scene import RelationName
+from pinxit.world.scene import RelationName, garment_colour
 from pinxit.world.vocabulary import COLOURS, Lexicon, apart
 
 _MOST_CLOTHES = 4
@@ -76,7 +76,7 @@ def outfit(dice: Dice, words: Lexicon) -> ScenePlan | None:
         return None
     worn = tuple((dice.pick(COLOURS), garment) for garment in GARMENTS if garment in garments)
     worn = tuple(("" if garment == "tutu" and dice.chance(0.4) else colour, garment) for colour, garment in worn)
-    colours = [colour or "pink" for colour, _ in worn]
+    colours = [garment_colour(colour, garment) for colour, garment in worn]
     if any(not apart(a, b) for i, a in enumerate(colours) for b in colours[i + 1 :]):
         return None
     place = choose_place(dice, words, *(Part("", "shape", colour) for colour in colours))

@@ -70,3 +70,12 @@ class Scene:
     view: str | None = None  # "close-up", "from afar", "upside down", "fisheye", "cross-section"
     lower_style: str | None = None  # pairs: the same picture is repeated in the lower half in this style
     noise: int = field(default=0)  # seed of what no caption mentions: grass blades, cloud places, grain
+
+
+USUAL_COLOURS = {"tutu": "pink"}
+"""The colours of garments in which an outfit may have them without a given one: ("", "tutu")."""
+
+
+def garment_colour(colour: str, garment: str) -> str:
+    """The colour in which a garment of an outfit is drawn."""
+    return colour or USUAL_COLOURS.get(garment, "")

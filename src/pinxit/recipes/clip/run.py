@@ -8,15 +8,12 @@ from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.data.bank import build_bank
-from pinxit.data.sources import open_training
-from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import stored
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.estimate import Stage
 from pinxit.recipes.published import Published
-from pinxit.recipes.staging import Ended, data_of, fit_stage, in_order, learn_tokenizer, say, showing, workers
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, prepare_pictures, say
 from pinxit.recipes.warm_start import StartingRun, check_fits
 from pinxit.text.clip_tokenizer import MERGES_FILE, ClipTokenizer, clip_tokens
 from pinxit.training import state as states
@@ -63,7 +60,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
 
     def step(name: str, stop: Stop) -> None:
         if name == "pictures":
-            _pictures(run, stop)
+            prepare_pictures(run, stop, **({"group": GROUP} if run.config.grouped else {}))
         elif name == "tokenizer":
             _tokenizer(run)
         elif name == "clip":
@@ -91,20 +88,6 @@ def held_out(run: ClipRun) -> int:
     few = there // TENTH // group * group
     say(run, f"{few} of {there} pictures are held out, not {expected} (data.held_out), which would be most of them")
     return few
-
-
-def _pictures(run: ClipRun, stop: Stop) -> None:
-    data = run.config.data
-    if data.stream:
-        with showing(run, "shards", stop) as progress:
-            build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
-        return
-    options = {"group": GROUP} if run.config.grouped else {}
-    source = data_of(run, lambda: open_training(data.source, data.size, run.config.seed, **options))
-    if source is None:
-        return
-    with showing(run, "pictures", stop) as progress:
-        build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
 
 
 def _tokenizer(run: ClipRun) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
-from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import Stream
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle import estimate
@@ -22,7 +20,7 @@ from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import DvaeRowEncoder
-from pinxit.recipes.staging import Ended, data_of, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, prepare_pictures, showing, store_bank
 from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
@@ -47,20 +45,11 @@ def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None 
 def pictures(run: DalleRun, stop: Stop) -> None:
     """Draw or read the pictures of the dVAE and the transformer; for worlds also those of CLIP, neighbours together."""
     data = run.config.data
-    if data.stream:
-        with showing(run, "shards", stop) as progress:
-            build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
-        return
-    source = data_of(run, lambda: open_training(data.source, data.size, run.config.seed))
-    if source is None:
-        return
-    with showing(run, "pictures", stop) as progress:
-        build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
+    prepare_pictures(run, stop)
     if run.grouped:
         detail = {"detail": True} if data.detail and data.source != "world:small" else {}
         world = open_training(data.source, data.size, run.config.seed, group=GROUP, **detail)
-        with showing(run, "ranking", stop) as progress:
-            build_bank(world, data.ranking, run.path("ranking"), workers(data.ranking), progress)
+        store_bank(run, "ranking", world, data.ranking, stop)
 
 
 def tokenizer(run: DalleRun, stop: Stop) -> None:

@@ -14,9 +14,10 @@ from pinxit.data.sheet import sheet
 from pinxit.data.stream_codes import StreamCodes
 from pinxit.data.transforms import to_pictures
 from pinxit.functional.linear_ce import linear_cross_entropy
+from pinxit.functional.tokens import PAD
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE
-from pinxit.models.transformer import PAD, TokenTransformer
+from pinxit.models.transformer import TokenTransformer
 from pinxit.pipelines.run import run
 from pinxit.pipelines.token_tile import TokenRequest
 from pinxit.pipelines.tokens import TokenWorker

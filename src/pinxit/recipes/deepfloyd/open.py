@@ -16,12 +16,12 @@ from pinxit.errors import CheckpointError
 from pinxit.functional.guidance import Thresholding
 from pinxit.models.ambient import opening
 from pinxit.models.unet import UNet
-from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.deepfloyd.reading import CleanCaptions
 from pinxit.recipes.deepfloyd.scheduler import read_noising, read_schedule
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.open import DTYPES, packed_denoiser, usual_precision
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.painter import ImagenPainter
@@ -39,7 +39,6 @@ FOLDERS = {3: "stage I", 6: "stage II"}  # by the input channels of the unet
 SCALE = 4  # stage II's pictures have 4 times the side of stage I's
 BASE = SamplingConfig("ancestral", 100, guidance=7.0)  # as in the published samplers
 LARGE = SamplingConfig("ancestral", upsampler_steps=50, upsampler_guidance=4.0, augmentation=0.25)
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @opening()
@@ -61,7 +60,7 @@ def open_painter(
     that are not DeepFloyd IF's, and for a stage II that cannot enlarge pictures of stage I's size.
     """
     place, on = Path(folder), pick_device(device)
-    precision = precision or _usual(on)
+    precision = precision or usual_precision(on)
     base = StageFolder.read(place, 3)
     enlarger = StageFolder.read(Path(upsampler), 6) if upsampler is not None else None
     if enlarger is not None:
@@ -98,7 +97,7 @@ def open_upsampler(
     its 4.8 billion parameters are in memory once. Other options and errors as in `open_painter`.
     """
     place, on = Path(folder), pick_device(device)
-    precision = precision or _usual(on)
+    precision = precision or usual_precision(on)
     stage = StageFolder.read(place, 6)
     return stage.upsampler(_captions(place, text, on, precision, reader), on, precision, _text_folders(place, text))
 
@@ -155,8 +154,7 @@ class StageFolder:
         if unet.config.text != reader.width:
             reason = f"{self.folder} reads text of width {unet.config.text}"
             raise CheckpointError(f"{reason}, and {reader.name} gives {reader.width}: give its T5 as text.")
-        fast = fast_unet(unet.to(on), DTYPES[precision], spend=True)
-        return UNetDenoiser(fast, self.diffusion, self.size, on, fast=False)
+        return packed_denoiser(unet, self.diffusion, self.size, on, precision)
 
     def hash(self, text: Sequence[Path]) -> str:
         """Twelve hex digits of its network and schedules, and of the text encoder in these folders (`sampled_hash`)."""
@@ -175,10 +173,6 @@ class StageFolder:
             name=self.folder.resolve().name,
             provenance={"upsampler_hash": self.hash(text)},
         )
-
-
-def _usual(on: torch.device) -> Precision:
-    return "bf16" if on.type == "cuda" else "fp32"
 
 
 def _size(settings: dict[str, Any], where: Path) -> int:

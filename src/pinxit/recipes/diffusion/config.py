@@ -15,7 +15,7 @@ from msgspec import Meta
 from pinxit.data.writing_systems import Script
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
-from pinxit.functional.samplers import FROM_NOISE
+from pinxit.functional.samplers import check_from_noise
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
@@ -181,8 +181,7 @@ class SamplingConfig:
     augmentation: Share = 0.2  # noise on the smaller picture (section 2.4)
 
     def __post_init__(self) -> None:
-        if self.sampler not in FROM_NOISE:
-            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
+        check_from_noise(self.sampler)
         check_fields(self, "")
         if 0 < self.max_threshold < 1:
             raise UsageError(f"max_threshold must be 0 or at least 1, not {self.max_threshold}.")

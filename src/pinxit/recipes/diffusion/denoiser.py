@@ -30,17 +30,17 @@ class UNetDenoiser:
         config: DiffusionConfig,
         size: int,
         device: torch.device,
-        fast: bool = True,
+        autocast: bool = True,
         compiled: bool = False,
     ) -> None:
-        """`size`: side in pixels; `fast`: bfloat16 autocast, for a network that `fast_unet` has not already cast.
+        """`size`: side in pixels; `autocast`: to bfloat16, of a network that `fast_unet` has not cast already.
 
         `compiled`: by torch.compile with CUDA graphs (one is enough, as tiles have one shape); ignored on a CPU.
         """
         self.compiled = compiled and device.type == "cuda"
         if self.compiled:
             unet.compile(dynamic=False, mode="reduce-overhead")
-        self.unet, self.config, self.device, self.fast = unet, config, device, fast
+        self.unet, self.config, self.device, self.autocast = unet, config, device, autocast
         self.shape: tuple[int, ...] = (3, size, size)
 
     def check(self, conditions: Mapping[str, Tensor]) -> None:
@@ -50,7 +50,7 @@ class UNetDenoiser:
     def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
         """Predicted clean pictures, float32, and a learned variance's fraction in [-1, 1] (None if it is fixed)."""
         z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
-        with fast_products(self.device, self.fast):
+        with fast_products(self.device, self.autocast):
             answer = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
         if self.compiled:
             answer = answer.clone()  # the next call overwrites the graph's output

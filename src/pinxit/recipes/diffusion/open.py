@@ -16,6 +16,7 @@ from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.reading import captions_of, painting_reader
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.placing import USUAL, Placing, Placings
@@ -38,8 +39,23 @@ def denoiser_of(
     config = checkpoint.config(part, StageConfig)
     unet = UNet(config.unet)
     checkpoint.load_into(part, unet)
-    packed = fast_unet(unet.to(on), DTYPES.get(placing.precision), spend=True)
-    return UNetDenoiser(packed, config.diffusion, config.size, on, fast=False, compiled=placing.compile), config
+    return packed_denoiser(unet, config.diffusion, config.size, on, placing.precision, placing.compile), config
+
+
+def packed_denoiser(
+    unet: UNet, about: DiffusionConfig, size: int, on: torch.device, precision: str, compiled: bool = False
+) -> UNetDenoiser:
+    """A denoiser over `unet`, whose weights are used up: packed for sampling pictures of `size` px on a device.
+
+    `precision`: one of `DTYPES`; any other is the fastest there.
+    """
+    packed = fast_unet(unet.to(on), DTYPES.get(precision), spend=True)
+    return UNetDenoiser(packed, about, size, on, autocast=False, compiled=compiled)
+
+
+def usual_precision(on: torch.device) -> Precision:
+    """That of large published networks and of text encoders where nobody says another: "bf16" on a GPU, else "fp32"."""
+    return "bf16" if on.type == "cuda" else "fp32"
 
 
 def placed_on(placing: Placing, on: torch.device) -> torch.device:
@@ -102,8 +118,7 @@ def reader_of(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | Non
     In bfloat16 on a GPU only: on a CPU encoding a sentence is so quick that rounding does not pay. Raises
     CheckpointError when the encoder that is installed is not the one that the checkpoint was trained with.
     """
-    precision: Precision = "bf16" if on.type == "cuda" else "fp32"
-    about = _about(checkpoint)
+    about, precision = _about(checkpoint), usual_precision(on)
     if about.learned is not None:
         model = TextTransformer(about.learned)
         checkpoint.load_into(TEXT, model)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pinxit.data.bank import Bank, build_bank
-from pinxit.data.embeddings import build_embeddings
+from pinxit.data.embeddings import Embeddings, build_embeddings
 from pinxit.data.sources import WORLD, open_training
 from pinxit.data.stream_builder import build_stream
+from pinxit.data.stream_texts import StreamTexts
+from pinxit.data.streams import Stream
+from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.staging import Run, showing, workers
 from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
@@ -27,6 +30,18 @@ def store_pictures(run: Run[Any], name: str, size: int, count: int, stop: Stop) 
     with showing(run, name, stop) as progress:
         source = open_training(data.source, size, run.config.seed, **names)
         build_bank(source, count, run.path(name), workers(count), progress)
+
+
+def open_texts(run: Run[Any], name: str, bank: Bank | Stream, encoder: TextEncoder) -> Embeddings | StreamTexts:
+    """The captions of stored or streamed pictures as `encoder` has encoded them into the folder `name`.
+
+    Raises DataError for those of another encoder or of other pictures, and where there are none.
+    """
+    if isinstance(bank, Stream):
+        return StreamTexts.open(bank, sidecar_folder(run, name), encoder, run.config.data.script)
+    embeddings = Embeddings.open(run.path(name))
+    embeddings.require(encoder, bank)
+    return embeddings
 
 
 def store_texts(run: Run[Any], name: str, bank: Bank, encoder: TextEncoder, stop: Stop, label: str = "texts") -> None:

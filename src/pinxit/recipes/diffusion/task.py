@@ -25,7 +25,7 @@ from pinxit.functional.diffusion_losses import learned_range_loss, squared_error
 from pinxit.functional.draws import RowStreams
 from pinxit.functional.holes import WHOLE, random_holes, with_holes
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
-from pinxit.models.text import PAD
+from pinxit.functional.tokens import PAD
 from pinxit.models.unet import UNet
 from pinxit.recipes.batches import below, pick
 from pinxit.recipes.diffusion.conditions import noising_of, texts

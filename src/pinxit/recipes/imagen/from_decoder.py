@@ -5,9 +5,10 @@ The way back of `recipes.unclip.presets.with_models`, by which an Imagen's base 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from pinxit.models.unet_config import UNetConfig
 from pinxit.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNCLIP, DECODER, BASE = "unclip", "decoder", "base"
-LEFT_OUT = {"image": 0, "image_tokens": 4, "image_hidden": 0, "masked": 0}  # fields of the U-Net, and their defaults
+LEFT_OUT = {
+    one.name: one.default
+    for one in fields(UNetConfig)
+    if one.name in ("image", "image_tokens", "image_hidden", "masked")
+}
+"""The fields of the U-Net that a base does not have, and their defaults."""
 LEFT_OUT_WEIGHTS = ("conditioning.image.", "masked.")
 
 

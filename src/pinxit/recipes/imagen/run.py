@@ -16,10 +16,11 @@ from pinxit.data.streams import Stream, stored
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
 from pinxit.recipes.diffusion.reading import training_reader
+from pinxit.recipes.diffusion.stages import open_texts
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
 from pinxit.recipes.published import Start
-from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
+from pinxit.recipes.run_sidecars import all_encoded
 from pinxit.recipes.staging import say
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder
@@ -197,11 +198,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
         """The captions of a stage's pictures as the frozen text encoder has encoded them beforehand."""
-        if isinstance(bank, Stream):
-            return StreamTexts.open(bank, sidecar_folder(self, texts_of(stage)), reader, self.config.data.script)
-        embeddings = Embeddings.open(self.path(texts_of(stage)))
-        embeddings.require(reader, bank)
-        return embeddings
+        return open_texts(self, texts_of(stage), bank, reader)
 
     def reader(self, stage: str) -> TextEncoder:
         """The text encoder of a stage: the frozen one, or the learned one, fresh for the base, trained for the rest."""

@@ -174,7 +174,7 @@ class JudgeTask:
         if self.signs is None:
             return {}
         letters = self.detector.config.letters
-        shown = [self.signs[number // SIGNS] for number in _signed(rows)]
+        shown = [self.signs[number // SIGNS] for number in _sign_positions(rows)]
         scenes = [_scene(one.facts, one.key) for one in shown]
         items = [next(item for item in scene.items if item.words) for scene in scenes]
         if not items:
@@ -204,7 +204,9 @@ class JudgeTask:
         if self.detector.reader:
             with torch.autocast(clean.device.type, enabled=False):
                 signs = batch["signs"].float() / 255 if "signs" in batch else clean[:0]
-                others = RowStreams([key(self.seed, "signs", one) for one in _signed(rows)][: len(signs)], clean.device)
+                others = RowStreams(
+                    [key(self.seed, "signs", one) for one in _sign_positions(rows)][: len(signs)], clean.device
+                )
                 signs = corrupted(signs, others) if len(signs) else signs
             read = letters_loss(self.detector, pictures, signs, truth, faced_B | strange_B, draws, others)
             total, parts["letters"] = total + WEIGHTS["letters"] * read, read
@@ -228,7 +230,7 @@ def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
     return batch | changed
 
 
-def _signed(rows: Rows) -> list[int]:
+def _sign_positions(rows: Rows) -> list[int]:
     """The positions in the data order that come with an extra sign."""
     return [position for position in rows.positions.tolist() if position % SIGNS == 0]
 

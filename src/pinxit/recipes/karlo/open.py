@@ -13,14 +13,13 @@ import torch
 
 from pinxit.errors import CheckpointError
 from pinxit.models.ambient import opening
-from pinxit.models.unet import UNet
-from pinxit.models.unet_fast import fast_unet
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.conditions import Captions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
-from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser
+from pinxit.recipes.diffusion.denoiser import Switching
+from pinxit.recipes.diffusion.open import DTYPES, packed_denoiser, usual_precision
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.karlo.embedder import KarloEmbedder
 from pinxit.recipes.karlo.painter import KarloPainter
@@ -44,7 +43,6 @@ DRAWING = (
     *("text_encoder", "tokenizer", "image_encoder", "feature_extractor"),
 )
 """The parts of a folder on which its pictures depend, or their order, until they are upsampled."""
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SAMPLING = SamplingConfig(  # as in the published samplers
     "ancestral", 25, guidance=8.0, percentile=0.0, upsampler_steps=7, upsampler_guidance=1.0
 )
@@ -59,7 +57,7 @@ def open_painter(folder: str | Path, *, device: str = "auto", precision: Precisi
     folder that lacks a part, or whose weights or settings are not Karlo's.
     """
     place, on = Path(folder), pick_device(device)
-    dtype = precision or _usual(on)
+    dtype = precision or usual_precision(on)
     decoder = load_decoder(place, DTYPES[dtype])
     reader = _reader(place, on, dtype)
     config = StageConfig(
@@ -72,7 +70,7 @@ def open_painter(folder: str | Path, *, device: str = "auto", precision: Precisi
     embedder = KarloEmbedder(reader, clip, decoder.nothing, str(folder), on)
     priors, imagining = _priors(place, embedder, dtype)
     return KarloPainter(
-        _denoiser(decoder.network, config, on, dtype),
+        packed_denoiser(decoder.network, config.diffusion, config.size, on, dtype),
         config,
         SAMPLING,
         captions,
@@ -100,7 +98,7 @@ def open_upsampler(
     `reader`: a painter's text encoder, to be used in place of Karlo's own. Options and errors as in `open_painter`.
     """
     place, on = Path(folder), pick_device(device)
-    precision = precision or _usual(on)
+    precision = precision or usual_precision(on)
     return _upsampler(place, Captions(reader or _reader(place, on, precision)), on, precision)
 
 
@@ -117,7 +115,7 @@ def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Pre
     if first.config != last.config or size != other:
         raise CheckpointError(f"{place}: {' and '.join(SUPERS)} must be of one shape.")
     config = StageConfig(size, first.config, about, low, corrupt="blur")
-    both = [_denoiser(unet, config, on, precision) for unet in (first, last)]
+    both = [packed_denoiser(unet, about, size, on, precision) for unet in (first, last)]
     below = float(about.table.sigma[1])  # the second network makes only the last step
     noising = Noising(way="bicubic")
     denoiser, name = Switching(both[0], both[1], below), place.resolve().name
@@ -127,11 +125,6 @@ def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Pre
 
 def _places(place: Path) -> list[Path]:
     return [place / name for name in SUPERS]
-
-
-def _denoiser(unet: UNet, config: StageConfig, on: torch.device, precision: Precision) -> UNetDenoiser:
-    fast = fast_unet(unet.to(on), DTYPES[precision], spend=True)
-    return UNetDenoiser(fast, config.diffusion, config.size, on, fast=False)
 
 
 def _priors(
@@ -174,10 +167,6 @@ def _sight(place: Path, reader: TextEncoder, device: str) -> ClipEncoder | None:
     found = ClipEncoder(clip, lambda texts, cut: tokenizer.encode(texts, length, cut), str(place.resolve()), device)
     found.batch = tile_of(found.device, CPU_PICTURES)  # the engine ranks a few candidates a call
     return found
-
-
-def _usual(on: torch.device) -> Precision:
-    return "bf16" if on.type == "cuda" else "fp32"
 
 
 def size_of(folder: Path) -> int:

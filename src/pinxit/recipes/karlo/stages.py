@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Sequence
 
 from pinxit.data.bank import Bank
-from pinxit.data.bank_layout import CAPTIONS
 from pinxit.data.embeddings import build_embeddings
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.data.vectors import build_vectors
-from pinxit.errors import DataError
 from pinxit.recipes.diffusion.stages import store_pictures
 from pinxit.recipes.karlo.embedder import Projected
 from pinxit.recipes.karlo.release import write_checkpoint
@@ -19,6 +16,7 @@ from pinxit.recipes.karlo.run import KarloRun, sketch
 from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import ClipRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, showing
+from pinxit.recipes.unclip.checks import check_banks
 from pinxit.recipes.warm_start import check_fits
 from pinxit.training.stop import Stop
 
@@ -51,12 +49,12 @@ def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None 
 def _pictures(run: KarloRun, stop: Stop) -> None:
     for name, size in run.banks.items():
         store_pictures(run, name, size, run.config.pictures, stop)
-    if run.config.data.stream:
-        return
-    one, other = (run.path(name) / CAPTIONS for name in ("pictures", "seen"))
-    if run.conditioned and not filecmp.cmp(one, other, shallow=False):
-        problem = "some pictures are too small for one of the two sizes"
-        raise DataError(f"{one} and {other} differ: {problem}; leave them out.")
+    if run.conditioned and not run.config.data.stream:
+        _check_banks(run)
+
+
+def _check_banks(run: KarloRun) -> None:
+    check_banks(run.path("pictures"), run.path("seen"), max(run.banks["pictures"], run.banks["seen"]))
 
 
 def _read(run: KarloRun, name: str, stop: Stop) -> None:
@@ -67,6 +65,7 @@ def _read(run: KarloRun, name: str, stop: Stop) -> None:
         encoder = TextRowEncoder(run.embedder.reader, script) if text else ClipRowEncoder(Projected(run.embedder))
         encode_missing(run, name, stream, encoder, stop)
         return
+    _check_banks(run)  # again: `pictures` counts as finished although it has refused them
     bank = Bank.open(run.path("seen"))
     with showing(run, name, stop) as progress:
         if name == "texts":

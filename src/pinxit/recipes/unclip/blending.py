@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from pinxit.data.transforms import square, to_tensor
-from pinxit.functional.diffusion import karras_sigmas
 from pinxit.functional.vectors import slerp
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.graph import Stage
@@ -27,7 +26,7 @@ from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.rank import scores
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
-from pinxit.recipes.diffusion.painter import KARRAS_FIRST
+from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.graph import Parts, Start, request
 from pinxit.types import Filter, Ranked
@@ -126,7 +125,7 @@ def decoder_input(parts: Parts, picture: Picture) -> Tensor:
 
 def sigmas(parts: Parts, steps: int) -> tuple[float, ...]:
     """Descending to 0: EDM's spacing, from its first sigma, which is as good as pure noise."""
-    return tuple(karras_sigmas(steps, float(parts.config.diffusion.sigma_at(0.0)), KARRAS_FIRST))
+    return levels(parts.config.diffusion, {"grid": "karras", "steps": steps})
 
 
 def interpolate(one: Tensor, other: Tensor, fraction: float) -> Tensor:

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from pinxit.errors import UsageError
 from pinxit.functional.holes import WHOLE
-from pinxit.functional.samplers import FROM_NOISE
+from pinxit.functional.samplers import check_from_noise
 from pinxit.models.prior import PriorConfig
 from pinxit.recipes.diffusion.config import (
     STRANGE,
@@ -87,8 +87,7 @@ class PriorSampling:
     weight: Share = 1.0  # of the embedding where the decoder is told the caption as well; 1: as in the paper
 
     def __post_init__(self) -> None:
-        if self.sampler not in FROM_NOISE:
-            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
+        check_from_noise(self.sampler)
         check_fields(self, "imagining")
 
 

@@ -150,11 +150,11 @@ def variations(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
 def most_similar_first(parts: Parts, item: WorkItem) -> list[Ranked]:
     """The candidates ranked by the cosine similarity of their CLIP embeddings to the picture's."""
     asked = item.job.request
-    as_candidate, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
+    drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
     (own_E,) = parts.ranker.embed([asked.more.picture])
     assert own_E is not None, "a painter that encodes pictures can rank them"
-    likeness = scores(torch.stack([one.embedding for one in as_candidate]).cpu(), own_E.cpu())
-    pictures = [one.picture for one in as_candidate]
+    likeness = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E.cpu())
+    pictures = [one.picture for one in drawn]
     return best_first(pictures, asked.prompt.seed, likeness, candidates=numbers)[: asked.keep]
 
 

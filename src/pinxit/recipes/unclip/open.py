@@ -1,21 +1,20 @@
-"""Opening an unCLIP checkpoint: to paint, to upsample, or to sample embeddings from its priors."""
+"""Opening an unCLIP checkpoint, to paint or to upsample."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
 
 from pinxit.config import from_dict
-from pinxit.errors import CheckpointError, UsageError
+from pinxit.errors import CheckpointError
 from pinxit.models.ambient import opening
 from pinxit.models.prior import build_prior
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
-from pinxit.recipes.diffusion.conditions import Captions, Conditions
+from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.open import (
     DENOISES,
     denoiser_of,
@@ -36,23 +35,6 @@ from pinxit.recipes.unclip.space import Space, SpaceConfig
 from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint
-
-
-@dataclass(frozen=True)
-class LoadedPrior:
-    """A prior of a checkpoint, with what computes its conditions."""
-
-    sampler: PriorSampler
-    embedder: Embedder
-    sampling: PriorSampling
-
-    def conditions(self, caption: str) -> Conditions:
-        """The conditions of a caption, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
-        return self.embedder.conditions(caption)
-
-    def embedding(self, caption: str, seed: int = 0, candidate: int = 0) -> Tensor:
-        """A sampled CLIP embedding of a picture of the caption, [E] of length one."""
-        return self.sampler(self.conditions(caption), self.sampling, seed, candidate)
 
 
 @opening()
@@ -97,21 +79,6 @@ def open_space(checkpoint: Checkpoint) -> Space:
     space = Space(checkpoint.config(SPACE, SpaceConfig))
     checkpoint.load_into(SPACE, space)
     return space
-
-
-@opening()
-def open_prior(checkpoint: Checkpoint, *, prior: str = "", device: str = "auto") -> LoadedPrior:
-    """The prior called `prior` ("": the checkpoint's default) with its text encoder and its CLIP.
-
-    Raises UsageError for a prior that it does not have, CheckpointError when weights, text encoder or CLIP are missing
-    or not those of the checkpoint.
-    """
-    about, names = _default_sampling(checkpoint), priors_of(checkpoint)
-    chosen = prior or about.prior
-    if chosen not in names:
-        raise UsageError(f"{checkpoint.folder} has no prior '{chosen}'; choose from {', '.join(names)}.")
-    embedder = _embedder(checkpoint, pick_device(device))
-    return LoadedPrior(_prior_sampler(checkpoint, chosen, embedder.space), embedder, replace(about, prior=chosen))
 
 
 def priors_of(checkpoint: Checkpoint) -> list[str]:

@@ -21,6 +21,7 @@ from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.reading import training_reader
+from pinxit.recipes.diffusion.stages import open_texts
 from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
 from pinxit.recipes.staging import say
@@ -237,11 +238,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
             return False
 
     def _stored(self, bank: Bank | Stream) -> Embeddings | StreamTexts:
-        if isinstance(bank, Stream):
-            return StreamTexts.open(bank, sidecar_folder(self, "texts"), self.reader, self.config.data.script)
-        embeddings = Embeddings.open(self.path("texts"))
-        embeddings.require(self.reader, bank)
-        return embeddings
+        return open_texts(self, "texts", bank, self.reader)
 
     def _check_widths(self) -> None:
         widths = {f"priors.{one.name}.network.text": one.network.text for one in self.config.priors}

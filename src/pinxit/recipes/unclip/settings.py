@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pinxit.errors import UsageError
-from pinxit.functional.samplers import FROM_NOISE
+from pinxit.functional.samplers import check_from_noise
 from pinxit.recipes.diffusion.config import SamplingConfig, Steps
 from pinxit.recipes.unclip.config import NONE, PriorSampling, Tries
 from pinxit.schema import NotNegative, Positive, Share
@@ -47,8 +46,7 @@ class UnclipSampling(SamplingConfig):
 
     def __post_init__(self) -> None:
         SamplingConfig.__post_init__(self)
-        if self.prior_sampler not in FROM_NOISE:
-            raise UsageError(f"there is no sampler '{self.prior_sampler}'; choose from {', '.join(FROM_NOISE)}.")
+        check_from_noise(self.prior_sampler)
 
 
 def prior_sampling(settings: Mapping[str, Any]) -> PriorSampling:

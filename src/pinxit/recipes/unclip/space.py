@@ -119,10 +119,10 @@ class Space(nn.Module):
 
         Raises UsageError for a negative number, and for more than there are.
         """
-        explained_variance = self.config.components if first is None else first
-        if not 0 <= explained_variance <= self.config.components:
+        kept = self.config.components if first is None else first
+        if not 0 <= kept <= self.config.components:
             raise UsageError(f"this space has {counted(self.config.components, 'component')}: {first} cannot be kept.")
-        z_BE = self.mean + (y_BK / self.gain)[:, :explained_variance] @ self.basis[:explained_variance]
+        z_BE = self.mean + (y_BK / self.gain)[:, :kept] @ self.basis[:kept]
         return unit(z_BE) if self.config.unit else z_BE
 
     def explained_variance(self, z_NE: Tensor) -> float:

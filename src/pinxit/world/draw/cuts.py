@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ from PIL import Image
 from pinxit.errors import DataError
 from pinxit.world.draw.depth import Mask, depth, disc, enlarged, opened, within
 from pinxit.world.draw.palette import RGB, mix
-from pinxit.world.draw.pen import Pen
+from pinxit.world.draw.pen import Pen, on_circle
 from pinxit.world.draw.sprites import raster, silhouette
 
 _FINE = 2  # the sprite is enlarged so many times before it is cut
@@ -64,7 +63,7 @@ def _seeds(inside: Inside, cut: Cut) -> None:
     pen = inside.pen()
     pen.ellipse(0.22, 0.22, 0.78, 0.78, mix(cut.flesh, cut.core, 0.22))
     for k in range(5):
-        x, y = _around(k / 5, 0.17)
+        x, y = on_circle(k / 5, 0.17)
         pen.ellipse(x - 0.085, y - 0.085, x + 0.085, y + 0.085, cut.core)
 
 
@@ -73,7 +72,7 @@ def _dots(inside: Inside, cut: Cut) -> None:
     pen = inside.pen()
     pen.ellipse(0.3, 0.3, 0.7, 0.7, mix(cut.flesh, (255, 255, 240), 0.75))
     for k in range(12):
-        x, y = _around(k / 12, 0.31)
+        x, y = on_circle(k / 12, 0.31)
         pen.ellipse(x - 0.05, y - 0.05, x + 0.05, y + 0.05, cut.core)
 
 
@@ -82,7 +81,7 @@ def _segments(inside: Inside, cut: Cut) -> None:
     pen = inside.pen()
     count = 9
     for k in range(count):
-        wedge = [_around((k + lean) / count, reach) for lean, reach in ((0.5, 0.08), (0.14, 0.45), (0.86, 0.45))]
+        wedge = [on_circle((k + lean) / count, reach) for lean, reach in ((0.5, 0.08), (0.14, 0.45), (0.86, 0.45))]
         pen.polygon(wedge, cut.core)
 
 
@@ -118,11 +117,6 @@ def _lobes(inside: Inside, cut: Cut) -> None:
             wrinkle = ((0.5 + side * 0.12, y0), (0.5 + side * 0.24, y1), (0.5 + side * 0.38, y2))
             pen.line(wrinkle, 0.9, mix(cut.core, cut.flesh, 0.75))
     pen.line(((0.5, 0.06), (0.5, 0.94)), 1.2, mix(cut.flesh, (60, 34, 16), 0.5))
-
-
-def _around(turn: float, reach: float) -> tuple[float, float]:
-    angle = 2 * math.pi * turn
-    return round(0.5 + reach * math.sin(angle), 6), round(0.5 - reach * math.cos(angle), 6)
 
 
 CUTS: dict[str, Cut] = {

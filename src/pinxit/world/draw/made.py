@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from pinxit.world.draw.forms import Make, core, draw_body, form_aspect
 from pinxit.world.draw.palette import INK, RGB, luminance, mix, ramp, tones
-from pinxit.world.draw.pen import Pen
+from pinxit.world.draw.pen import Pen, on_circle
 from pinxit.world.draw.shapes import CIRCLE
 from pinxit.world.draw.signs import draw_sign, draw_storefront
 
@@ -53,17 +52,12 @@ def _ticks(face: Pen) -> None:
         reach = 0.35 if k % 3 == 0 else 0.39
         if k % 3 and face.region[2] - face.region[0] < 16 * face.point:
             continue  # twelve ticks would run together
-        (x0, y0), (x1, y1) = _hour(k / 12, reach), _hour(k / 12, 0.45)
+        (x0, y0), (x1, y1) = on_circle(k / 12, reach), on_circle(k / 12, 0.45)
         face.line(((x0, y0), (x1, y1)), 0.6, INK)
 
 
 def _hand(face: Pen, turn: float, reach: float, width: float) -> None:
-    face.line(((0.5, 0.5), _hour(turn, reach)), width, INK)
-
-
-def _hour(turn: float, reach: float) -> tuple[float, float]:
-    angle = 2 * math.pi * turn
-    return round(0.5 + reach * math.sin(angle), 6), round(0.5 - reach * math.cos(angle), 6)
+    face.line(((0.5, 0.5), on_circle(turn, reach)), width, INK)
 
 
 _POT_LEAVES = (  # tip x, tip y, half width: from the stem's foot at (0.5, 1), far leaves first

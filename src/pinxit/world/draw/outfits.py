@@ -18,12 +18,12 @@ from pinxit.errors import DataError
 from pinxit.world.draw.builds import BUILDS, Build
 from pinxit.world.draw.palette import RGB, colour_rgb, ramp, tones
 from pinxit.world.draw.pen import Pen
-from pinxit.world.draw.sprites import raster
+from pinxit.world.draw.sprites import cropped, raster
+from pinxit.world.scene import garment_colour
 
 Outfit = tuple[tuple[str, str], ...]
 _FINE = 2  # the sprite is enlarged so many times before it is dressed
 _HEADROOM = 0.16  # free height above the head for a hat, as a share of the sprite's height
-USUAL: dict[str, str] = {"tutu": "pink"}  # the colour of a garment without a given one: ("", "tutu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +209,13 @@ def dressed(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
     for colour, garment in outfit:
         if garment not in GARMENTS:
             raise DataError(f"the world has no garment '{garment}'; choose from {', '.join(GARMENTS)}.")
-        worn[garment] = colour_rgb(colour or USUAL.get(garment, colour))
+        worn[garment] = colour_rgb(garment_colour(colour, garment))
     naked = _body(name, artist)
     body = replace(naked, image=naked.image.copy())
     for garment, put_on in GARMENTS.items():
         if garment in worn:
             put_on(body, worn[garment])
-    box = body.image.getchannel("A").point(lambda a: 255 * (a >= 32)).getbbox()
-    return body.image.crop(box).reduce(_FINE)
+    return cropped(body.image).reduce(_FINE)
 
 
 @lru_cache(maxsize=96)
@@ -242,4 +241,4 @@ def _body(name: str, artist: str | None) -> Body:
 def _turned(sprite: Image.Image, degrees: int) -> Image.Image:
     """The sprite turned against the clock, cropped to what is visible."""
     turned = sprite.convert("RGBa").rotate(degrees, Image.Resampling.BICUBIC, expand=True).convert("RGBA")
-    return turned.crop(turned.getchannel("A").point(lambda a: 255 * (a >= 32)).getbbox())
+    return cropped(turned)

@@ -96,6 +96,15 @@ class Pen:
         self.image.alpha_composite(stretched, (self._x0, self._y0))
 
 
+def on_circle(turn: float, radius: float) -> tuple[float, float]:
+    """The point of a circle in the middle of the unit square after `turn` turns clockwise from the top.
+
+    Rounded, so that it is the same with every platform's sine.
+    """
+    angle = 2 * math.pi * turn
+    return round(0.5 + radius * math.sin(angle), 6), round(0.5 - radius * math.cos(angle), 6)
+
+
 def _ink(fill: RGB | None) -> tuple[int, int, int, int]:
     return (0, 0, 0, 0) if fill is None else (*fill, 255)
 

@@ -16,7 +16,11 @@ def raster(name: str, artist: str | None) -> Image.Image:
     """The sprite as an RGBA image, cropped to what is visible. `artist` None takes the pack's first."""
     pack = Pack.open()
     drawn = artist or (pack.things[name].artists[0] if name in pack.things else "")
-    image = Image.fromarray(pack.sprite(name, drawn))
+    return cropped(Image.fromarray(pack.sprite(name, drawn)))
+
+
+def cropped(image: Image.Image) -> Image.Image:
+    """What is visible of an RGBA image, without the transparent border."""
     return image.crop(image.getchannel("A").point(lambda a: 255 * (a >= 32)).getbbox())
 
 
