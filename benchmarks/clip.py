@@ -28,7 +28,7 @@ from pinxit.data.decode import decode
 from pinxit.data.transforms import square
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.clip.engine import load_openvino
+from pinxit.recipes.clip.engine import core, load_openvino
 from pinxit.weights.clip_export import save_transformers_clip
 
 PRECISIONS: dict[str, Any] = {"float32": "fp32", "bfloat16": "bf16"}
@@ -153,7 +153,7 @@ def _openvino(peer: Any, x: Tensor, ids: Tensor, dtype: str) -> Contender:
         shape = [openvino.PartialShape(list(rows.shape))]
         converted = openvino.convert_model(Tower(pictures), example_input=rows, input=shape)
         options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-        run, array = openvino.Core().compile_model(converted, "CPU", options), rows.numpy()
+        run, array = core().compile_model(converted, "CPU", options), rows.numpy()
 
         def encode() -> Any:
             found = run([array])[0]

@@ -139,6 +139,17 @@ def test_openvino_says_what_pytorch_says(folder: Path, name: str, precision: str
     assert not [one for one in sys.modules if one.startswith("openvino_telemetry.")], "nobody is told of it"
 
 
+@pytest.mark.skipif(not find_spec("openvino"), reason="pinxit[openvino] is not installed")
+def test_towers_share_one_core_that_is_never_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several that have been closed, the last leaves a process that the next signal ends."""
+    engine.core()
+    monkeypatch.setattr(engine.load_openvino(), "Core", lambda: pytest.fail("another is made"))
+    tower = torch.nn.Linear(8, 8).eval()
+    for _ in range(2):
+        run = engine.compiled(tower.forward, tower, torch.zeros(1, 8), "fp32")
+        assert run(torch.ones(1, 8)).shape == (1, 8)
+
+
 def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no engine 'onnx'; choose from auto, torch, openvino"):
         pinxit.load_clip("tiny", device="cpu", engine="onnx")  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -51,6 +52,16 @@ def load_openvino() -> Any:
     return openvino
 
 
+@cache
+def core() -> Any:
+    """OpenVINO's devices, opened once and never closed.
+
+    Each `Core` gives its thread a stack for signal handlers and takes it away in the end. Of several, the last to end
+    puts back one that is gone, and the next Ctrl-C ends the process by a segmentation fault (OpenVINO 2026.4).
+    """
+    return load_openvino().Core()
+
+
 def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tensor, precision: Precision) -> Any:
     """`encode`, a method of `owner`, compiled for batches of exactly `example`'s shape; results are float32.
 
@@ -66,7 +77,7 @@ def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tens
         converted = openvino.convert_model(Method(encode, owner), example_input=piece, input=shape)
     hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
     streams = {"NUM_STREAMS": threads} if divided else {"PERFORMANCE_HINT": "LATENCY"}
-    run = openvino.Core().compile_model(converted, "CPU", hints | streams)
+    run = core().compile_model(converted, "CPU", hints | streams)
     if not divided:
         return lambda rows: torch.from_numpy(run([rows.numpy()])[0].copy())
     queue = openvino.AsyncInferQueue(run, threads)
