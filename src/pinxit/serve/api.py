@@ -16,6 +16,7 @@ from pinxit.serve.embeddings import model_list
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.job_requests import NAME, stored_requests
 from pinxit.serve.job_schemas import JobOut, JobRequest, JobsOut, Mark, PictureOut, url_of
+from pinxit.serve.middleware import FOR_ALL_PAGES
 from pinxit.serve.records import Record, StoredPicture
 from pinxit.serve.requests import idempotency_key, request_digest
 from pinxit.serve.schemas import ERRORS, ModelsOut
@@ -135,7 +136,7 @@ async def picture(name: str, context: ContextDep) -> Response:
         data = await asyncio.to_thread(context.jobs.store.file(name).read_bytes)
     except FileNotFoundError as error:
         raise RefusedError(404, "there is no such picture here.") from error
-    headers = {"cache-control": "private, max-age=31536000, immutable"}
+    headers = {"cache-control": "private, max-age=31536000, immutable"} | FOR_ALL_PAGES
     return Response(data, media_type="image/png", headers=headers)
 
 
