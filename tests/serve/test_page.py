@@ -36,6 +36,16 @@ def test_the_page_needs_nothing_from_elsewhere(server: Running) -> None:
     assert server.get("/web/page.py").status_code == 404 == server.get("/web/..%2fpage.py").status_code
 
 
+@pytest.mark.parametrize("path", ["/", "/web/main.js"])
+def test_what_a_browser_has_is_not_sent_again(server: Running, path: str) -> None:
+    tag = server.get(path).headers["etag"]
+    for known in (tag, f'"other", W/{tag}'):
+        again = server.get(path, headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert again.headers["cache-control"] == "no-cache"
+    assert server.get(path, headers={"if-none-match": '"other"'}).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
