@@ -421,7 +421,8 @@ def test_classify_and_search(server: Running, monkeypatch: pytest.MonkeyPatch) -
      ({"kind": "edit"}, "needs one"), ({"image": "0" * 32}, "takes none"),
      ({"kind": "vary", "image": "0" * 32}, "no such picture"), ({"candidates": 10**6}, "at most 256"),
      ({"kind": "edit", "image": "http://example.com/a.png"}, "not fetched"), ({"size": "32x64"}, "square"),
-     ({"strange": 1}, "strange"), ({"seed": 2**53}, "9007199254740991")],
+     ({"strange": 1}, "strange"), ({"candidates": True}, "candidates: send a number"), ({"keep": True}, "keep: send"),
+     ({"seed": False}, "seed: send a number"), ({"seed": 2**53}, "9007199254740991")],
 )  # fmt: skip
 def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[str, Any], said: str) -> None:
     before = len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"])

@@ -170,9 +170,12 @@ def test_the_budget_refuses_and_says_when() -> None:
         dispatcher.submit(job_of("b"), cost=admission.admit(job_of("b")), detached=True)
         with pytest.raises(RefusedError, match="one client may have while others wait"):
             admission.admit(job_of("a"))
-        with pytest.raises(RefusedError, match="within your timeout"):
+        with pytest.raises(RefusedError, match="within your timeout: try again in"):
+            admission.admit(job_of("b"), client_timeout=2.5)
+        with pytest.raises(RefusedError, match="even with nothing else to do") as never:
             admission.admit(job_of("b"), client_timeout=0.5)
-        assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1}
+        assert never.value.status == 429 and never.value.headers == {"x-should-retry": "false"}
+        assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1, "timeout": 1}
         for handle in handles:
             dispatcher.cancel(handle)
         await dispatcher.close()
