@@ -167,6 +167,8 @@ def test_the_budget_refuses_and_says_when() -> None:
         with pytest.raises(RefusedError) as busy:
             admission.admit(job_of("a", 4))
         assert busy.value.status == 429 and 0 < int(busy.value.headers["retry-after-ms"]) <= 2000
+        handles.append(dispatcher.submit(job_of(WARM_UP), detached=True))
+        assert admission.admit(job_of("a")) == 2  # the server's own work is no other client that waits
         dispatcher.submit(job_of("b"), cost=admission.admit(job_of("b")), detached=True)
         with pytest.raises(RefusedError, match="one client may have while others wait"):
             admission.admit(job_of("a"))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pinxit.serve.catalog import WARM_UP
 from pinxit.serve.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Admission:
         held, more = sum(map(_held_uploads, unfinished)), sum(map(_held_uploads, jobs))
         if more and held and held + more > MAX_HELD_UPLOADS:
             raise self._refused("uploads", total)
-        clients = len({one.client for one in unfinished} | {client})
+        clients = len({one.client for one in unfinished} - {WARM_UP} | {client})  # the server itself is none
         if total and total + cost > self.budget:
             raise self._refused("backlog", total + cost - self.budget)
         if clients > 1 and own and own + cost > self.budget * self.client_share:

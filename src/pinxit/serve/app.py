@@ -26,6 +26,7 @@ from pinxit.serve.catalog import CLIP, WARM_UP, Catalog, ServerJob
 from pinxit.serve.content import ContentPolicy
 from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.dispatcher import Dispatcher
+from pinxit.serve.embedded import embed_others
 from pinxit.serve.encoding import MEDIA_TYPES
 from pinxit.serve.errors import RefusedError, install_handlers
 from pinxit.serve.fetch import Fetcher
@@ -129,7 +130,7 @@ async def _load(
         on_engine_death()
     else:
         freeze_loaded_objects()
-        await _clean_up(url_files, dispatcher)
+        await asyncio.gather(_clean_up(url_files, dispatcher), embed_others(context, store))
 
 
 async def _clean_up(url_files: UrlFiles, dispatcher: Dispatcher) -> None:
