@@ -212,6 +212,20 @@ def test_a_comparison_is_looked_at_side_by_side(page: Any) -> None:
 
 
 @browsing
+def test_a_star_and_a_deletion_are_seen_in_other_tabs(page: Any, server: Running) -> None:
+    card = paint(page, "seen in two tabs", 1)
+    other = page.context.new_page()
+    other.goto(server.url)
+    same = other.locator(f".job[data-id='{card.get_attribute('data-id')}']")
+    same.locator(".tile[data-picture]").wait_for()
+    card.get_by_role("button", name="Star").click()
+    other.locator(f".job[data-id='{card.get_attribute('data-id')}'] [aria-pressed=true]").wait_for()
+    server.delete(f"/api/jobs/{card.get_attribute('data-id')}")
+    for found in (card, same):
+        found.wait_for(state="detached")
+
+
+@browsing
 def test_an_edit_under_way_survives_a_reload(page: Any) -> None:
     paint(page, "to be edited later", 1).locator(".tile").first.click()
     page.keyboard.press("e")
@@ -298,4 +312,7 @@ def test_nothing_is_pushed_off_the_screen(browser: Any, server: Running, width: 
         page.click(f"#tab-{name}")
         panel = f"document.querySelector('#{name} .panel')"
         assert page.evaluate(f"{panel}.scrollWidth <= {panel}.clientWidth")
+    page.click("#tab-edit")
+    canvas = page.locator("#canvas").bounding_box()
+    assert canvas["y"] + canvas["height"] <= height, "it is painted on without scrolling"
     context.close()
