@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
@@ -247,3 +248,26 @@ def test_a_hook_that_cannot_be_found_is_said(spec: str, said: str) -> None:
         ContentPolicy.opened(spec, 1.0)
     assert ContentPolicy.opened("tests.serve.hooks:judge", 1.0).hook is not None
     assert Content("prompt").picture is None
+
+
+def test_a_stream_is_kept_alive_while_its_pictures_are_checked(
+    client: openai.OpenAI, judged: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pinxit.serve.feed.HEARTBEAT_SECONDS", 0.02)
+    go_on, check = threading.Event(), judged.context.policy.allowed
+
+    async def slow(painted: Any) -> Any:
+        await asyncio.to_thread(go_on.wait, 60)
+        return await check(painted)
+
+    monkeypatch.setattr(judged.context.policy, "allowed", slow)
+    body = {"prompt": "a red square", "stream": True, "candidates": 1, "seed": 61}
+    with httpx.stream("POST", f"{judged.url}/v1/images/generations", json=body, timeout=60) as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line) == ": keep-alive"
+        while not any(handle.outcome for _, handle in judged.context.dispatcher.by_key.values() if handle.listeners):
+            assert next(line for line in lines if line) == ": keep-alive"
+        for _ in range(3):  # after the end of the job, too
+            assert next(line for line in lines if line) == ": keep-alive"
+        go_on.set()
+        assert [line for line in lines if line.startswith("event: ")] == ["event: image_generation.completed"]

@@ -28,7 +28,7 @@ from pinxit.files import write_bytes
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import WorkItem
 from pinxit.serve import job_recovery, job_requests, jobs, records
-from pinxit.serve.catalog import WARM_UP, ServerJob
+from pinxit.serve.catalog import WARM_UP, Catalog, ServerJob
 from pinxit.serve.dispatcher import JobHandle
 from pinxit.serve.feed import Feeds
 from pinxit.serve.live_job import LiveJob, arrival_number
@@ -421,7 +421,8 @@ def test_classify_and_search(server: Running, monkeypatch: pytest.MonkeyPatch) -
      ({"kind": "edit"}, "needs one"), ({"image": "0" * 32}, "takes none"),
      ({"kind": "vary", "image": "0" * 32}, "no such picture"), ({"candidates": 10**6}, "at most 256"),
      ({"kind": "edit", "image": "http://example.com/a.png"}, "not fetched"), ({"size": "32x64"}, "square"),
-     ({"strange": 1}, "strange"), ({"seed": 2**53}, "9007199254740991")],
+     ({"strange": 1}, "strange"), ({"candidates": True}, "candidates: send a number"), ({"keep": True}, "keep: send"),
+     ({"seed": False}, "seed: send a number"), ({"seed": 2**53}, "9007199254740991")],
 )  # fmt: skip
 def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[str, Any], said: str) -> None:
     before = len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"])
@@ -541,6 +542,37 @@ def test_a_restart_goes_on(tmp_path: Path) -> None:
         assert not list((tmp_path / "pictures").glob(".*"))
         assert (tmp_path / "pictures" / "holiday.png").exists()
         assert [ended(second, name)["state"] for name in names] == ["done"] * 4
+
+
+def test_pictures_are_found_by_the_clip_that_is_served_now(tmp_path: Path) -> None:
+    """Also those painted while another one of equal width was served, or none."""
+
+    def without_clip() -> Catalog:
+        return Catalog(list(catalog().models.values()))
+
+    def with_another() -> Catalog:
+        found = catalog()
+        assert found.clip is not None
+        for weights in found.clip.model.parameters():
+            weights.mul_(-1.5)
+        vars(found.clip).pop("fingerprint", None)  # of the weights as they were
+        return Catalog(list(found.models.values()), found.clip)
+
+    pictures: list[str] = []
+    for opened in (without_clip, catalog):
+        with running(tmp_path, opened) as server:
+            (job,) = submitted(server, candidates=2, seed=len(pictures))
+            pictures += [one["id"] for one in ended(server, job["id"])["pictures"]]
+    (tmp_path / "pictures" / f"{pictures[1]}.png").write_bytes(b"damaged")
+    with running(tmp_path, with_another) as server:
+        for one in (pictures[0], *pictures[2:]):
+            for _ in range(1200):
+                hits = server.post("/api/search", json={"image": one}).json()["hits"]
+                if len(hits) == 3:
+                    break
+                time.sleep(0.05)
+            assert hits[0]["picture"] == one and hits[0]["score"] == pytest.approx(1, abs=1e-4)
+        assert {one["picture"] for one in hits} == {*pictures} - {pictures[1]}
 
 
 def test_a_job_that_cannot_be_read_any_more_does_not_keep_a_server_from_starting(

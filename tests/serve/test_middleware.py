@@ -125,6 +125,21 @@ def test_a_friends_page_may_read_and_others_may_not_even_ask(locked: tuple[Runni
     assert "access-control-allow-origin" not in locked[0].get("/live", headers={"origin": locked[0].url}).headers
 
 
+def test_pictures_behind_urls_are_shown_on_any_page_and_read_by_those_of_friends(locked: tuple[Running, str]) -> None:
+    """A browser tells no Origin for an <img>; what it then holds, it gives to scripts only if told what differs."""
+    server, _ = locked
+    stored = server.context.jobs.store.file("0" * 32)
+    stored.write_bytes(b"x")
+    for path in ("/files/" + server.context.url_files.put(b"x", "png"), f"/pictures/{stored.name}"):
+        answer, friends = server.get(path), server.get(path, headers={"origin": "https://friend.example"})
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin" and answer.content == b"x"
+        assert answer.headers["vary"] == friends.headers["vary"] == "origin"
+        assert friends.headers["access-control-allow-origin"] == "https://friend.example"
+    for path in ("/live", "/v1/models", "/", "/files/none"):
+        assert server.get(path).headers["cross-origin-resource-policy"] == "same-origin"
+    stored.unlink()
+
+
 def test_our_own_page(locked: tuple[Running, str]) -> None:
     assert locked[0].get("/live", headers={"origin": locked[0].url}).status_code == 200
 
@@ -190,6 +205,14 @@ def test_head_of_a_stream_ends(server: Running) -> None:
         assert well(client)
     while server.context.jobs.feeds.open:
         time.sleep(0.02)
+
+
+def test_a_browser_keeps_a_picture_no_longer_than_the_server(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, now = server.context.url_files.put(b"x", "png"), time.time()
+    for since, least, most in ((0, 600, 600), (3590, 0, 10)):
+        monkeypatch.setattr("pinxit.serve.url_files.time.time", lambda since=since: now + since)
+        held = server.get(f"/files/{name}").headers["cache-control"].removeprefix("private, max-age=")
+        assert least <= int(held) <= most
 
 
 def test_long_and_strange_input_is_not_echoed(server: Running) -> None:

@@ -36,6 +36,16 @@ def test_the_page_needs_nothing_from_elsewhere(server: Running) -> None:
     assert server.get("/web/page.py").status_code == 404 == server.get("/web/..%2fpage.py").status_code
 
 
+@pytest.mark.parametrize("path", ["/", "/web/main.js"])
+def test_what_a_browser_has_is_not_sent_again(server: Running, path: str) -> None:
+    tag = server.get(path).headers["etag"]
+    for known in (tag, f'"other", W/{tag}'):
+        again = server.get(path, headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert again.headers["cache-control"] == "no-cache"
+    assert server.get(path, headers={"if-none-match": '"other"'}).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
@@ -202,6 +212,20 @@ def test_a_comparison_is_looked_at_side_by_side(page: Any) -> None:
 
 
 @browsing
+def test_a_star_and_a_deletion_are_seen_in_other_tabs(page: Any, server: Running) -> None:
+    card = paint(page, "seen in two tabs", 1)
+    other = page.context.new_page()
+    other.goto(server.url)
+    same = other.locator(f".job[data-id='{card.get_attribute('data-id')}']")
+    same.locator(".tile[data-picture]").wait_for()
+    card.get_by_role("button", name="Star").click()
+    other.locator(f".job[data-id='{card.get_attribute('data-id')}'] [aria-pressed=true]").wait_for()
+    server.delete(f"/api/jobs/{card.get_attribute('data-id')}")
+    for found in (card, same):
+        found.wait_for(state="detached")
+
+
+@browsing
 def test_an_edit_under_way_survives_a_reload(page: Any) -> None:
     paint(page, "to be edited later", 1).locator(".tile").first.click()
     page.keyboard.press("e")
@@ -288,4 +312,7 @@ def test_nothing_is_pushed_off_the_screen(browser: Any, server: Running, width: 
         page.click(f"#tab-{name}")
         panel = f"document.querySelector('#{name} .panel')"
         assert page.evaluate(f"{panel}.scrollWidth <= {panel}.clientWidth")
+    page.click("#tab-edit")
+    canvas = page.locator("#canvas").bounding_box()
+    assert canvas["y"] + canvas["height"] <= height, "it is painted on without scrolling"
     context.close()

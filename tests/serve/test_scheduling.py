@@ -167,12 +167,17 @@ def test_the_budget_refuses_and_says_when() -> None:
         with pytest.raises(RefusedError) as busy:
             admission.admit(job_of("a", 4))
         assert busy.value.status == 429 and 0 < int(busy.value.headers["retry-after-ms"]) <= 2000
+        handles.append(dispatcher.submit(job_of(WARM_UP), detached=True))
+        assert admission.admit(job_of("a")) == 2  # the server's own work is no other client that waits
         dispatcher.submit(job_of("b"), cost=admission.admit(job_of("b")), detached=True)
         with pytest.raises(RefusedError, match="one client may have while others wait"):
             admission.admit(job_of("a"))
-        with pytest.raises(RefusedError, match="within your timeout"):
+        with pytest.raises(RefusedError, match="within your timeout: try again in"):
+            admission.admit(job_of("b"), client_timeout=2.5)
+        with pytest.raises(RefusedError, match="even with nothing else to do") as never:
             admission.admit(job_of("b"), client_timeout=0.5)
-        assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1}
+        assert never.value.status == 429 and never.value.headers == {"x-should-retry": "false"}
+        assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1, "timeout": 1}
         for handle in handles:
             dispatcher.cancel(handle)
         await dispatcher.close()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pinxit.serve.catalog import WARM_UP
 from pinxit.serve.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ REASONS = {
     "client": "you have as much queued as one client may have while others wait",
     "uploads": "as many uploads are queued as this server holds in memory",
     "deadline": "it could not be done within your timeout",
+    "timeout": "it takes longer than your timeout even with nothing else to do: wait longer, or ask for less",
 }
 
 
@@ -94,11 +96,13 @@ class Admission:
         held, more = sum(map(_held_uploads, unfinished)), sum(map(_held_uploads, jobs))
         if more and held and held + more > MAX_HELD_UPLOADS:
             raise self._refused("uploads", total)
-        clients = len({one.client for one in unfinished} | {client})
+        clients = len({one.client for one in unfinished} - {WARM_UP} | {client})  # the server itself is none
         if total and total + cost > self.budget:
             raise self._refused("backlog", total + cost - self.budget)
         if clients > 1 and own and own + cost > self.budget * self.client_share:
             raise self._refused("client", own + cost - self.budget * self.client_share)
+        if cost > client_timeout:
+            raise self._refused("timeout")
         if min(total + cost, (own + cost) * clients) > client_timeout:
             raise self._refused("deadline", total)
         return cost
@@ -119,8 +123,12 @@ class Admission:
         values = {"limit": str(limit), "remaining": str(min(free, limit)), "reset": f"{backlog:.1f}s"}
         return {f"x-ratelimit-{name}-requests": value for name, value in values.items()}
 
-    def _refused(self, reason: str, seconds: float) -> RefusedError:
+    def _refused(self, reason: str, seconds: float | None = None) -> RefusedError:
+        """429: to be tried again once so many seconds of work are done; None: that cannot help."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
+        if seconds is None:
+            headers = {"x-should-retry": "false"}
+            return RefusedError(429, f"{REASONS[reason]}.", code="rate_limit_exceeded", headers=headers)
         wait = min(MAX_WAIT, max(MIN_WAIT, seconds))
         headers = {"retry-after-ms": str(math.ceil(1000 * wait)), "retry-after": str(math.ceil(wait))}
         message = f"{REASONS[reason]}: try again in {math.ceil(wait)} s."

@@ -16,6 +16,7 @@ from pinxit.serve.embeddings import model_list
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.job_requests import NAME, stored_requests
 from pinxit.serve.job_schemas import JobOut, JobRequest, JobsOut, Mark, PictureOut, url_of
+from pinxit.serve.middleware import FOR_ALL_PAGES
 from pinxit.serve.records import Record, StoredPicture
 from pinxit.serve.requests import idempotency_key, request_digest
 from pinxit.serve.schemas import ERRORS, ModelsOut
@@ -71,6 +72,7 @@ async def mark(request: Request, name: str, asked: Mark, context: ContextDep) ->
     call = records.star(owner_of(request, context), name, asked.starred, asked.picture)
     if not await context.jobs.store.do(call):
         raise RefusedError(404, "there is no such job or picture.")
+    context.jobs.feeds.publish(owner_of(request, context), name, "marked")
     return _job_out(await _found(request, name, context), context)
 
 
@@ -84,6 +86,7 @@ async def remove(request: Request, name: str, context: ContextDep) -> JobsOut:
     names = await context.jobs.store.do(records.delete(found.owner, name))
     if names is None:  # another request was first
         raise RefusedError(404, "there is no such job.")
+    context.jobs.feeds.publish(found.owner, name, "deleted")
     await asyncio.to_thread(context.jobs.store.remove, names)
     return JobsOut(jobs=[])
 
@@ -120,7 +123,11 @@ async def cancel_all(request: Request, context: ContextDep) -> JobsOut:
 
 @router.get("/events", response_class=StreamingResponse)
 async def events(request: Request, context: ContextDep) -> StreamingResponse:
-    """Server-sent events of your jobs: `queued`, `progress`, `look` (a preview or a finished candidate), `ended`."""
+    """Server-sent events of your jobs.
+
+    `queued`, `progress`, `look` (a preview or a finished candidate), `ended`, `marked` (by a star, or no more),
+    `deleted`.
+    """
     owner = owner_of(request, context)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(_events(owner, context), media_type="text/event-stream", headers=headers)
@@ -135,7 +142,7 @@ async def picture(name: str, context: ContextDep) -> Response:
         data = await asyncio.to_thread(context.jobs.store.file(name).read_bytes)
     except FileNotFoundError as error:
         raise RefusedError(404, "there is no such picture here.") from error
-    headers = {"cache-control": "private, max-age=31536000, immutable"}
+    headers = {"cache-control": "private, max-age=31536000, immutable"} | FOR_ALL_PAGES
     return Response(data, media_type="image/png", headers=headers)
 
 

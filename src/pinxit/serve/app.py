@@ -26,6 +26,7 @@ from pinxit.serve.catalog import CLIP, WARM_UP, Catalog, ServerJob
 from pinxit.serve.content import ContentPolicy
 from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.dispatcher import Dispatcher
+from pinxit.serve.embedded import embed_others
 from pinxit.serve.encoding import MEDIA_TYPES
 from pinxit.serve.errors import RefusedError, install_handlers
 from pinxit.serve.fetch import Fetcher
@@ -33,7 +34,7 @@ from pinxit.serve.job_recovery import recover
 from pinxit.serve.jobs import Jobs
 from pinxit.serve.keys import Keys
 from pinxit.serve.metrics import Metrics
-from pinxit.serve.middleware import AccessMiddleware
+from pinxit.serve.middleware import FOR_ALL_PAGES, AccessMiddleware
 from pinxit.serve.settings import Settings
 from pinxit.serve.signing import Signer
 from pinxit.serve.store import Store
@@ -43,6 +44,7 @@ from pinxit.serve.url_files import UrlFiles
 
 log = logging.getLogger("pinxit.serve")
 CLEANUP_SECONDS = 60.0  # between two clean-ups
+CACHE_SECONDS = 600.0  # for which a browser keeps a picture that expires, at most
 
 
 def create_app(
@@ -128,7 +130,7 @@ async def _load(
         on_engine_death()
     else:
         freeze_loaded_objects()
-        await _clean_up(url_files, dispatcher)
+        await asyncio.gather(_clean_up(url_files, dispatcher), embed_others(context, store))
 
 
 async def _clean_up(url_files: UrlFiles, dispatcher: Dispatcher) -> None:
@@ -224,11 +226,12 @@ def _add_health(app: FastAPI) -> None:
     @app.get("/files/{name}", tags=["files"])
     async def file(name: str, context: ContextDep) -> Response:
         """A picture by the URL that a response gave, until it expires."""
-        data = await asyncio.to_thread(context.url_files.read, name)
-        if data is None:
+        found = await asyncio.to_thread(context.url_files.read, name)
+        if found is None:
             raise RefusedError(404, "there is no such picture here, or it has expired.")
-        form = name.rpartition(".")[2]
-        return Response(data, media_type=MEDIA_TYPES[form], headers={"cache-control": "private, max-age=600"})
+        data, left = found
+        headers = {"cache-control": f"private, max-age={int(min(left, CACHE_SECONDS))}"} | FOR_ALL_PAGES
+        return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=headers)
 
 
 def _route_name(route: APIRoute) -> str:

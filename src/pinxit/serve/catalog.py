@@ -116,6 +116,7 @@ class Catalog:
     ) -> None:
         self.models = {model.name: model for model in models}
         self.clip, self.aliases = clip, dict(aliases or {})
+        self.clip_name = "" if clip is None else clip.fingerprint  # by which its embeddings are known
         for alias, name in self.aliases.items():
             if name not in self.models:
                 raise UsageError(f"aliases: {alias} stands for '{name}', which is not served.")

@@ -49,7 +49,8 @@ async def search(request: Request, asked: SearchRequest, context: ContextDep) ->
     else:
         start = [f"{CLIP}/texts"], check_text(asked.sentence or "", "sentence")
     (vector,) = await clip_vectors(request, [start], context)
-    best = await context.jobs.store.do(records.nearest(owner_of(request, context), vector, asked.top))
+    call = records.nearest(owner_of(request, context), context.catalog.clip_name, vector, asked.top)
+    best = await context.jobs.store.do(call)
     return HitsOut(hits=[Hit(picture=name, job=job, url=url_of(name), score=score) for name, job, score in best])
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from pinxit.serve import feed
 from pinxit.serve.content import omission_warnings
 from pinxit.serve.context import Context, ContextDep, caller_of
 from pinxit.serve.dispatcher import TERMINAL, Dispatcher, JobHandle
@@ -127,7 +128,7 @@ class Stream(StreamingResponse):
         super().__init__(iter(()), media_type="text/event-stream", headers=headers)
         self.listening = context.dispatcher.listening(handle)
         listener = self.listening.__enter__()
-        self.body_iterator = event_stream(request, plan, handle.events(listener), context, kind)
+        self.body_iterator = kept_alive(event_stream(request, plan, handle.events(listener), context, kind))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -135,6 +136,21 @@ class Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self.listening.__exit__(None, None, None)
+
+
+async def kept_alive(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The lines, and one after every HEARTBEAT_SECONDS without any, whatever they wait for: a job, a check, a file."""
+    while True:
+        waiting = asyncio.ensure_future(anext(lines, None))
+        try:
+            while not (await asyncio.wait([waiting], timeout=feed.HEARTBEAT_SECONDS))[0]:
+                yield b": keep-alive\n\n"
+        finally:
+            waiting.cancel()
+        line = waiting.result()
+        if line is None:
+            return
+        yield line
 
 
 async def event_stream(
@@ -147,9 +163,9 @@ async def event_stream(
             async for event in events:
                 if left.done():
                     return
-                if event is None:
-                    yield b": keep-alive\n\n"
-                elif event.kind == "preview" and partial_index < plan.partials:
+                if event is None:  # nothing happened; `kept_alive` says so
+                    continue
+                if event.kind == "preview" and partial_index < plan.partials:
                     async with context.time_limit.within():
                         if not await context.policy.shows(event.data[1].picture):
                             continue

@@ -7,13 +7,11 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
 from pinxit.serve import records
-from pinxit.serve.catalog import CLIP, ServerJob
 from pinxit.serve.content import omission_warnings
+from pinxit.serve.embedded import picture_vectors
 from pinxit.serve.live_job import LiveJob, client_of, weight_of
 from pinxit.serve.records import StoredPicture
 from pinxit.serve.store import Store, sync_folder
@@ -32,9 +30,13 @@ async def store_results(
     Raises RefusedError if the content policy allows none of them, PinxitError if they cannot be stored.
     """
     ranked = await services.policy.allowed(painted)
-    vectors = await _clip_vectors(services, live, ranked)
+    client, weight = client_of(live.record), weight_of(live.record.request)
+    vectors = await picture_vectors(services, [one.picture for one in ranked], client, weight)
+    clip = services.catalog.clip_name
     stored = [
-        StoredPicture(secrets.token_hex(16), place, one.candidate, one.seed, one.score, vector=vector)
+        StoredPicture(
+            secrets.token_hex(16), place, one.candidate, one.seed, one.score, 0, vector, clip if vector else None
+        )
         for place, (one, vector) in enumerate(zip(ranked, vectors, strict=True))
     ]
     names = [one.id for one in stored]
@@ -57,14 +59,3 @@ async def store_results(
         raise
     if not done:  # cancelled in the meantime
         await asyncio.to_thread(store.remove, names)
-
-
-async def _clip_vectors(services: Services, live: LiveJob, ranked: Sequence[Ranked]) -> list[bytes | None]:
-    if services.catalog.clip is None:
-        return [None] * len(ranked)
-    starts = [([f"{CLIP}/pictures"], one.picture) for one in ranked]
-    job = ServerJob(starts, client=client_of(live.record), weight=weight_of(live.record.request), brief=True)
-    event = await services.dispatcher.outcome(services.dispatcher.submit(job, detached=True))
-    if event.kind != "done":
-        return [None] * len(ranked)
-    return [np.asarray(row, "<f4").tobytes() for row in event.data]

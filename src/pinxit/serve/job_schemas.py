@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pinxit.serve.records import MAX_JOBS_PER_REQUEST
-from pinxit.serve.schemas import Short, Size, Text
+from pinxit.serve.schemas import NUMBER, Short, Size, Text
 
 EXACT = 2**53 - 1  # the largest integer up to which JavaScript's numbers are exact
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -24,13 +24,13 @@ class JobRequest(BaseModel):
         description="A job for each painter, with the same seed: a comparison. Default: the default painter.",
     )
     kind: Literal["paint", "edit", "vary", "blend"] = "paint"
-    candidates: Annotated[int, Field(ge=1)] | None = Field(
+    candidates: Annotated[int, Field(ge=1), NUMBER] | None = Field(
         None, description="Pictures to draw; for a blend the steps, both ends included: 2 to 16."
     )
-    keep: Annotated[int, Field(ge=1)] | None = Field(
+    keep: Annotated[int, Field(ge=1), NUMBER] | None = Field(
         None, description="How many of the best candidates to keep. Default: all."
     )
-    seed: Annotated[int, Field(ge=0, le=EXACT)] | None = Field(
+    seed: Annotated[int, Field(ge=0, le=EXACT), NUMBER] | None = Field(
         None, description="At most 2**53 - 1, so that JavaScript reads it exactly."
     )
     size: Size | None = None
@@ -125,7 +125,7 @@ class SearchRequest(BaseModel):
 
     sentence: Text | None = None
     image: str | None = None
-    top: Annotated[int, Field(ge=1, le=200)] = 24
+    top: Annotated[int, Field(ge=1, le=200), NUMBER] = 24
 
 
 class Hit(BaseModel):

@@ -30,6 +30,9 @@ SAFE_HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
+# For what is behind a URL that cannot be guessed: whoever has it may show it. Browsers do not say for which page an
+# <img> is loaded.
+FOR_ALL_PAGES = {"cross-origin-resource-policy": "cross-origin"}
 
 
 class AccessMiddleware:
@@ -65,6 +68,8 @@ class AccessMiddleware:
                     await _discard_body(receive)
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = request_id
+                if self.origins:  # else a browser would give what it holds for an <img> to a script, which is refused
+                    out.add_vary_header("origin")
                 if headers.get("origin") in self.origins:
                     out.update(self._cors_headers(headers["origin"]))
                 out["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - began)))
@@ -139,9 +144,7 @@ class AccessMiddleware:
             "access-control-allow-methods": "GET, POST, PATCH, DELETE",
             "access-control-expose-headers": "x-request-id, retry-after-ms, retry-after",
             "access-control-max-age": "600",
-            "cross-origin-resource-policy": "cross-origin",
-            "vary": "origin",
-        }
+        } | FOR_ALL_PAGES
 
     def _is_known_host(self, host: str) -> bool:
         try:

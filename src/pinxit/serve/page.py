@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
 from pinxit.serve.errors import RefusedError
@@ -23,19 +23,25 @@ FILES = static_files()
 
 
 @router.get("/")
-async def page() -> Response:
+async def page(request: Request) -> Response:
     """The page."""
-    return _response("index.html")
+    return _response(request, "index.html")
 
 
 @router.get("/web/{name}")
-async def asset(name: str) -> Response:
+async def asset(request: Request, name: str) -> Response:
     """A script, style sheet or icon of the page."""
-    return _response(name)
+    return _response(request, name)
 
 
-def _response(name: str) -> Response:
+def _response(request: Request, name: str) -> Response:
+    """The file, or 304 if the browser has it as it is; `no-cache` has it asked every time."""
     path = FILES.get(name)
     if path is None:
         raise RefusedError(404, "there is no such file here.")
-    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})
+    headers = {"cache-control": "no-cache"}
+    found = FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=headers, stat_result=path.stat())
+    tag, known = found.headers["etag"], request.headers.get("if-none-match", "").split(",")
+    if tag in (one.strip().removeprefix("W/") for one in known):  # W/: as a proxy that compresses writes it
+        return Response(status_code=304, headers=headers | {"etag": tag})
+    return found

@@ -6,7 +6,7 @@ import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ class StoredPicture:
     score: float
     starred: int = 0
     vector: bytes | None = None
+    clip: str | None = None  # the fingerprint of the CLIP that made the vector
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,9 @@ def finish(
         query = "UPDATE jobs SET state = ?, ended = ?, error = ? WHERE id = ? AND state = ?"
         if db.execute(query, (state, time.time(), error, job, QUEUED)).rowcount == 0:
             return False
-        rows = [(one.id, job, one.place, one.candidate, one.seed, one.score, one.vector) for one in pictures]
-        db.executemany(
-            "INSERT INTO pictures (id, job, place, candidate, seed, score, vector) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
-        )
+        names = ("id", "place", "candidate", "seed", "score", "vector", "clip")
+        rows = [(job, *(getattr(one, name) for name in names)) for one in pictures]
+        db.executemany(f"INSERT INTO pictures (job, {', '.join(names)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         return True
 
     return call
@@ -167,23 +167,40 @@ def delete(owner: str, job: str) -> Callable[[sqlite3.Connection], list[str] | N
 
 
 def nearest(
-    owner: str, row: np.ndarray[tuple[int], np.dtype[np.float32]], top: int
+    owner: str, clip: str, row: np.ndarray[tuple[int], np.dtype[np.float32]], top: int
 ) -> Callable[[sqlite3.Connection], list[tuple[str, str, float]]]:
     """(picture, job, cosine similarity) of an owner's pictures that are most similar to an embedding, best first.
 
+    `clip`: the fingerprint of the CLIP that made it; embeddings of another one, also of equal width, are not compared.
     Embeddings are read in chunks, so that memory does not grow with the number of pictures.
     """
     query = """SELECT pictures.id, job, vector FROM pictures JOIN jobs ON jobs.id = job
-               WHERE owner = ? AND length(vector) = ?"""
+               WHERE owner = ? AND clip = ?"""
 
     def call(db: sqlite3.Connection) -> list[tuple[str, str, float]]:
         best: list[tuple[str, str, float]] = []
-        found = db.execute(query, (owner, 4 * len(row)))
+        found = db.execute(query, (owner, clip))
         while some := found.fetchmany(CHUNK_ROWS):
             scores = np.stack([np.frombuffer(vector, "<f4") for _, _, vector in some]) @ row
             more = [(name, job, float(score)) for (name, job, _), score in zip(some, scores, strict=True)]
             best = heapq.nlargest(top, [*best, *more], key=lambda one: one[2])
         return best
+
+    return call
+
+
+def not_embedded(clip: str, after: str, limit: int) -> Callable[[sqlite3.Connection], list[str]]:
+    """The names of pictures without an embedding of this CLIP, in order, from the one behind `after`."""
+    query = "SELECT id FROM pictures WHERE clip IS NOT ? AND id > ? ORDER BY id LIMIT ?"
+    return lambda db: [name for (name,) in db.execute(query, (clip, after, limit))]
+
+
+def embed(clip: str, vectors: Mapping[str, bytes]) -> Callable[[sqlite3.Connection], None]:
+    """Store embeddings of this CLIP, by picture, in place of others."""
+
+    def call(db: sqlite3.Connection) -> None:
+        rows = [(vector, clip, name) for name, vector in vectors.items()]
+        db.executemany("UPDATE pictures SET vector = ?, clip = ? WHERE id = ?", rows)
 
     return call
 

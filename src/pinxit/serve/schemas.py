@@ -11,6 +11,16 @@ from pinxit.schema import LARGEST
 
 MAX_PROMPT = 32_000
 MAX_INPUTS = 2048  # of an embeddings request, as OpenAI has it
+
+
+def _number(given: Any) -> Any:
+    """Refuse true and false, which pydantic would read as 1 and 0."""
+    if isinstance(given, bool):
+        raise ValueError("send a number, not true or false")
+    return given
+
+
+NUMBER = BeforeValidator(_number)  # after the bounds, which would else be missing in the OpenAPI document
 Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
 Short = Annotated[str, StringConstraints(max_length=512)]
 Quality = Literal["low", "medium", "standard", "auto", "high", "hd", "xhigh", "max"]
@@ -23,17 +33,19 @@ class PictureRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: Short | None = Field(None, description="A name from /v1/models; OpenAI's names mean the default painter.")
-    n: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="How many of the best candidates to return.")
+    n: Annotated[int, Field(ge=1, le=10), NUMBER] | None = Field(
+        None, description="How many of the best candidates to return."
+    )
     size: Size | None = Field(
         None, description="auto, or WIDTHxHEIGHT of a square; sizes that no network produces are resampled."
     )
     response_format: Literal["url", "b64_json"] | None = None
     user: Short | None = None
     safety_identifier: Short | None = None
-    seed: Annotated[int, Field(ge=0, le=LARGEST)] | None = Field(
+    seed: Annotated[int, Field(ge=0, le=LARGEST), NUMBER] | None = Field(
         None, description="The same seed gives the same pictures as `pinxit paint --seed`."
     )
-    candidates: Annotated[int, Field(ge=1)] | None = Field(
+    candidates: Annotated[int, Field(ge=1), NUMBER] | None = Field(
         None, description="How many pictures to draw and rank; the default depends on `quality`."
     )
     priority: Literal["interactive", "batch"] | None = Field(
@@ -49,11 +61,11 @@ class StreamableRequest(PictureRequest):
     )
     background: Literal["auto", "opaque"] | None = None
     output_format: Format | None = None
-    output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(
+    output_compression: Annotated[int, Field(ge=0, le=100), NUMBER] | None = Field(
         None, description="The quality of JPEG and WebP; a PNG takes 100 alone."
     )
     stream: bool | None = None
-    partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
+    partial_images: Annotated[int, Field(ge=0, le=3), NUMBER] | None = None
     moderation: Literal["auto", "low"] | None = None
 
 
@@ -108,7 +120,7 @@ class EmbeddingRequest(BaseModel):
     ] = Field(description="Texts of at most 32,000 characters, and pictures as data: URLs, at most 256 of these.")
     model: Short | None = None
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
+    dimensions: Annotated[int, NUMBER] | None = None
     user: Short | None = None
 
 
@@ -219,7 +231,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "Not found",
         409: "The Idempotency-Key was used for another request",
         413: "The request is too large",
-        429: "The queue is full; retry-after-ms says when to try again",
+        429: "The queue is full; retry-after-ms says when to try again, unless that cannot help",
         500: "Internal error",
         503: "Loading, or shutting down",
     }.items()

@@ -41,7 +41,7 @@ CREATE INDEX IF NOT EXISTS jobs_of ON jobs (owner, created);
 CREATE TABLE IF NOT EXISTS pictures (
     id TEXT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, place INTEGER NOT NULL,
     candidate INTEGER NOT NULL, seed INTEGER NOT NULL, score REAL NOT NULL, vector BLOB,
-    starred INTEGER NOT NULL DEFAULT 0, UNIQUE (job, place));
+    starred INTEGER NOT NULL DEFAULT 0, clip TEXT, UNIQUE (job, place));
 """
 
 
@@ -66,6 +66,8 @@ class Store:
             if version > VERSION:
                 raise PinxitError(f"{folder} was written by a newer pinxit: choose another folder with --data.")
             self.db.executescript(f"{SCHEMA}PRAGMA user_version = {VERSION};")
+            if "clip" not in {column for _, column, *_ in self.db.execute("PRAGMA table_info(pictures)")}:
+                self.db.execute("ALTER TABLE pictures ADD COLUMN clip TEXT")  # earlier versions do without it
         except (OSError, sqlite3.Error) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 problem = "another server uses it; choose another folder with --data"

@@ -31,13 +31,14 @@ class UrlFiles:
         write_bytes(self.folder / name, data)
         return name
 
-    def read(self, name: str) -> bytes | None:
-        """The picture, unless it has expired or never existed."""
+    def read(self, name: str) -> tuple[bytes, float] | None:
+        """The picture, and for how many seconds it stays; None if it has expired or never existed."""
         path = self.folder / name
         if NAME.fullmatch(name) is None or path.is_symlink():
             return None
         try:
-            return path.read_bytes() if path.stat().st_mtime + self.seconds > time.time() else None
+            left = path.stat().st_mtime + self.seconds - time.time()
+            return (path.read_bytes(), left) if left > 0 else None
         except (FileNotFoundError, IsADirectoryError):  # it may be swept at any moment
             return None
 

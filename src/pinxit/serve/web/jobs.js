@@ -13,7 +13,7 @@ const PAGE = 24; // jobs, at first and with each click on "Show older"
 const loading = turns();
 let selecting = false;
 let filter = null; // for which the list was loaded
-const gone = new Set(); // deleted here, by id: late answers do not bring them back
+const gone = new Set(); // deleted, by id: late answers do not bring them back
 let end = 0; // older jobs than this are not in the list; 0: it is complete
 
 const order = () => [...jobs.values()].sort((one, other) => other.created - one.created);
@@ -193,6 +193,10 @@ async function remove(id) {
   } catch (error) {
     if (error.status !== 404) throw error; // else another tab was first
   }
+  forget(id);
+}
+
+function forget(id) {
   gone.add(id);
   drop(id);
 }
@@ -217,8 +221,12 @@ export async function heard(message) {
     card.querySelector(".about").textContent = about(job);
     const progress = card.querySelector("progress");
     if (progress) { progress.value = job.share; progress.setAttribute("aria-label", `${Math.round(100 * job.share)} % painted`); }
-  } else if (message.kind === "queued" || message.kind === "ended") {
+  } else if (["queued", "ended", "marked"].includes(message.kind)) {
     await attempt(() => changed(message));
+  } else if (message.kind === "deleted") { // here or in another tab
+    forget(message.job);
+    bar();
+    if (!jobs.size) await attempt(load); // there may be older ones
   }
 }
 
