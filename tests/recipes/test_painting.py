@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,19 @@ def test_what_is_not_waited_for_is_let_go() -> None:
     coming.close()
     assert not painter._engine.jobs and not painter._engine.started
     assert all(len(tile.free) == tile.decoder.slots for tile in tokens(painter).tiles)
+
+
+def test_what_is_forgotten_may_be_freed_during_a_turn() -> None:
+    """The garbage collector may do so in the thread of the turn itself, which then waited for itself for ever."""
+    painter = random_painter()
+    coming = painter.paint_each(PROMPTS, candidates=2)
+    next(coming)
+    freed = Thread(target=coming.close, daemon=True)
+    with painter._engine.turning:
+        freed.start()
+        freed.join(20)
+        assert not freed.is_alive() and painter._engine.jobs
+    assert len(painter.paint("a cat", candidates=2)) == 2 and not painter._engine.jobs
 
 
 def test_an_interrupt_lets_everything_go() -> None:

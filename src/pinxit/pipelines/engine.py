@@ -55,6 +55,11 @@ class Engine(Travel):
         """Move a job before all others of its client."""
         self._orders.put(lambda: self._hasten(job))
 
+    @property
+    def ordered(self) -> bool:
+        """Whether there are orders that no turn has taken yet."""
+        return not self._orders.empty()
+
     def share(self, job: Job) -> float:
         """How far a job has come, 0 to 1."""
         if job.outcome is not None:

@@ -68,8 +68,19 @@ def run_jobs(
     finally:
         for job in left:
             engine.cancel(job)
-        with engine.turning:
+        _settle(engine)
+
+
+def _settle(engine: Engine) -> None:
+    """Take the orders that have come, unless a turn is under way, after which its thread takes them.
+
+    It may be this very thread: Python can free a generator that nobody refers to in the middle of any call.
+    """
+    while engine.ordered and engine.turning.acquire(blocking=False):
+        try:
             engine.settle()
+        finally:
+            engine.turning.release()
 
 
 def _finish(engine: Engine, job: Job, watch: Watch | None, previews: float) -> None:
