@@ -160,7 +160,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
 def _plain(value: Any) -> Any:
     number = plain_number(value)
     if number is value:
-        raise UsageError(f"JSON holds text, numbers, lists and dictionaries, not a value of type {type(value).__name__}.")
+        raise UsageError(f"JSON holds text, numbers, lists and dictionaries, not a {type(value).__name__}.")
     return number
 
 
