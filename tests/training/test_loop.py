@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pinxit.config import to_dict
+from pinxit.config import from_dict, to_dict
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.training import state as states
 from pinxit.training.flops import measure
@@ -364,8 +365,11 @@ def test_devices() -> None:
 
 def test_plans_are_checked() -> None:
     for bad in ({"batch": 0}, {"batch": 8, "micro": 3}, {"batch": 8, "betas": (0.9,)}):
-        with pytest.raises((UsageError, ValueError)):
+        with pytest.raises(UsageError):
             Plan(images=8, **bad)
+    with pytest.raises(UsageError, match=r"^plan: micro 3 must divide batch 8\.$"):
+        from_dict(Plan, {"images": 8, "batch": 8, "micro": 3}, "plan")
+    assert json.dumps(to_dict(Plan(images=np.int64(8), batch=np.int32(4), lr=np.float32(0.5)))).count(": 0.5") == 1
 
 
 def test_previews_are_twenty_but_at_least_fifty_updates_apart(tmp_path: Path) -> None:
