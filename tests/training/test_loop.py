@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from torch import Tensor
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.training import state as states
+from pinxit.training.draws import seeded
 from pinxit.training.flops import measure
 from pinxit.training.log import METRICS, read_metrics
 from pinxit.training.loop import Batch, Plan, Stop, fit
@@ -25,7 +28,8 @@ from pinxit.training.machine import machine
 from pinxit.training.precision import pick_device
 from pinxit.training.rows import Rows, whole
 from pinxit.weights import tensor_files
-from tests.training.toy import Toy, plan
+from tests.models.test_ambient import SETTINGS
+from tests.training.toy import Net, Toy, plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -361,6 +365,23 @@ def test_devices() -> None:
         str(told.value).encode()
     with pytest.raises(UsageError, match="device 'cuda:99' cannot be used here: torch finds "):
         pick_device("cuda:99")
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS.values(), torch.no_grad], ids=[*SETTINGS, "no gradients"])
+def test_what_a_program_has_set_for_all_of_torch_does_not_reach_a_run(
+    setting: Callable[[], AbstractContextManager[Any]], tmp_path: Path
+) -> None:
+    train(tmp_path / "usual", images=32)
+    task, before = Toy(), torch.get_rng_state()
+    with setting():
+        net = seeded(Net, 0, "toy")
+        found = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+        train(tmp_path / "odd", task, images=32)
+        assert found == (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device())
+    assert torch.equal(before, torch.get_rng_state())
+    usual, odd = saved(tmp_path / "usual"), saved(tmp_path / "odd")
+    assert all(one.dtype == odd[name].dtype and torch.equal(one, odd[name]) for name, one in usual.items())
+    assert net.first.weight.dtype == torch.float32 and net.first.weight.device.type == "cpu"
 
 
 def test_plans_are_checked() -> None:

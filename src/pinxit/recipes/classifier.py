@@ -21,7 +21,7 @@ from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
-from pinxit.models.ambient import opening, own_settings
+from pinxit.models.ambient import learning, opening, own_settings
 from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
@@ -134,6 +134,7 @@ class ClassifierRun(Run[ClassifierConfig]):
         enter(self.folder, RECIPE, self.config, used)
 
 
+@learning()
 def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
     """Run `stages` in their order until `stop` says to end.
 

@@ -12,6 +12,7 @@ from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import stored
+from pinxit.models.ambient import learning
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.estimate import Stage
@@ -58,6 +59,7 @@ class ClipRun(StartingRun[ClipRunConfig]):
         return ("clip",)
 
 
+@learning()
 def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
     """Run `stages` in their order as far as time allows. Raises UsageError for an unknown one or a changed config."""
 
