@@ -51,7 +51,7 @@ def test_a_program_writes_to_a_path_as_text_with_numbers_of_numpy(tmp_path: Path
 def test_what_cannot_be_written_or_read_is_told_in_one_sentence(tmp_path: Path) -> None:
     for name in ("a.png", "a.webp"):
         with pytest.raises(UsageError, match=r"0 to 255, not float64 \[8, 12, 3\]\.$"):
-            write_picture(tmp_path / name, GREY / 255)
+            write_picture(tmp_path / name, GREY / 255)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"not a ndarray\.$"):
         write_png(tmp_path / "a.png", GREY, {"embedding": GREY})
     (tmp_path / "b.png").write_bytes(png_bytes(GREY)[:20])

@@ -274,7 +274,7 @@ def test_what_a_programs_dataset_makes_of_other_types_is_skipped(
     odd: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     dataset = [GOOD, dataclasses.replace(GOOD, key="odd", **odd)]
-    bank = build_bank(dataset, np.int64(2), str(tmp_path / "bank"), workers=1)
+    bank = build_bank(dataset, np.int64(2), str(tmp_path / "bank"), workers=1)  # type: ignore[arg-type]
     written = write_shards(dataset, tmp_path / "shards", workers=1)
     assert len(bank) == written.items == 1 and bank[0].captions == ("a",)
     for problems in (bank.problems, written.problems):

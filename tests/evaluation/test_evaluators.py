@@ -99,7 +99,7 @@ def test_exams_that_make_no_sense_are_refused() -> None:
         {"words": "odd"},
     ):
         with pytest.raises(UsageError, match=rf"exam\.{next(iter(odd))} must be "):
-            Exam(**odd)  # type: ignore[arg-type]
+            Exam(**odd)
     with pytest.raises(UsageError, match="'juggling'"):
         questions(Exam(tasks=("juggling",)))
     assert Exam(prompts=1).prompts == 1

@@ -42,7 +42,7 @@ def test_every_sentence_is_asked_for_every_seed_in_the_language_asked_for() -> N
 def test_no_seeds_are_refused() -> None:
     for odd in ({"seeds": 0}, {"seed": -1}, {"language": "fr"}):
         with pytest.raises(UsageError, match=rf"exam\.{next(iter(odd))} must be "):
-            FamousExam(**odd)  # type: ignore[arg-type]
+            FamousExam(**odd)
 
 
 def answered(task: str, seed: int, right: Sequence[bool], chosen: Sequence[int]) -> Answer:

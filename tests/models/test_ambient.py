@@ -50,7 +50,7 @@ def painted(folder: Path) -> Any:
 
 
 def manipulated(folder: Path) -> Any:
-    painter: Any = pinxit.load(folder, device="cpu")
+    painter = pinxit.load(folder, device="cpu", recipe="unclip")  # whose methods mypy knows
     drawn = painter.paint("a red square", candidates=1, steps=2, tries=1, upsampler=painter.upsampler)
     (latent,) = painter.invert([SHOWN], ddim_steps=2)
     views = painter.reconstruct(SHOWN, components=[2], steps=2)

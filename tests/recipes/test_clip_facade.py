@@ -89,7 +89,7 @@ def test_what_cannot_be_classified_is_refused_at_once(
 
 def test_templates_are_given_by_name_or_themselves(plain: Clip, folder: Path) -> None:
     shown = folder / "test" / "red" / "0.png"
-    given = plain.classify(shown, ["red", "blue"], templates=["a photo of a {}."], top=np.int64(1))
+    given = plain.classify(shown, ["red", "blue"], templates=["a photo of a {}."], top=np.int64(1))  # type: ignore[arg-type]
     assert list(given) == list(plain.classify(shown, ["red", "blue"], top=1))
 
 
