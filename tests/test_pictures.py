@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pinxit.errors import UsageError
-from pinxit.pictures import DESCRIPTION, METADATA_KEY, write_picture
+from pinxit.errors import DataError, UsageError
+from pinxit.pictures import DESCRIPTION, METADATA_KEY, png_bytes, read_metadata, write_picture, write_png
 
 GREY = np.full((8, 12, 3), 90, np.uint8)
 
@@ -38,3 +38,24 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a\.gif names no format of pictures"):
         write_picture(tmp_path / "a.gif", GREY)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_program_writes_to_a_path_as_text_with_numbers_of_numpy(tmp_path: Path) -> None:
+    place = str(tmp_path / "a.png")
+    write_png(place, GREY, {"seed": np.int64(3), "score": np.float32(0.5)})
+    assert read_metadata(place) == {"seed": 3, "score": 0.5}
+    write_picture(str(tmp_path / "b.jpg"), GREY)
+    assert read_metadata(tmp_path / "b.jpg") == {}
+
+
+def test_what_cannot_be_written_or_read_is_told_in_one_sentence(tmp_path: Path) -> None:
+    for name in ("a.png", "a.webp"):
+        with pytest.raises(UsageError, match=r"0 to 255, not float64 \[8, 12, 3\]\.$"):
+            write_picture(tmp_path / name, GREY / 255)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"not a ndarray\.$"):
+        write_png(tmp_path / "a.png", GREY, {"embedding": GREY})
+    (tmp_path / "b.png").write_bytes(png_bytes(GREY)[:20])
+    (tmp_path / "c.png").write_text("none")
+    for name, reason in (("a.png", "No such file"), ("b.png", "Truncated"), ("c.png", "is not a picture")):
+        with pytest.raises(DataError, match=rf"{name} .*{reason}"):
+            read_metadata(tmp_path / name)

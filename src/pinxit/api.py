@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.recipes.placing import USUAL, Placings, check_placings
@@ -17,7 +17,32 @@ if TYPE_CHECKING:
     from pinxit.recipes.clip.facade import Clip
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
+    from pinxit.recipes.unclip.painter import UnclipPainter
     from pinxit.text.encoders import TextEncoder
+
+
+@overload
+def load(
+    checkpoint: str | Path,
+    *,
+    recipe: Literal["unclip"],
+    device: str = ...,
+    int8: bool = ...,
+    ranker: str | Path | None = ...,
+    stages: Placings = ...,
+) -> UnclipPainter: ...
+
+
+@overload
+def load(
+    checkpoint: str | Path = ...,
+    *,
+    device: str = ...,
+    int8: bool = ...,
+    recipe: str | None = ...,
+    ranker: str | Path | None = ...,
+    stages: Placings = ...,
+) -> Painter: ...
 
 
 def load(
@@ -34,10 +59,10 @@ def load(
 
     `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
     transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`:
-    refuse checkpoints of any other. `ranker`: the CLIP that ranks the candidates, as `load_clip` takes it, instead of
-    the checkpoint's own. DeepFloyd IF, and Karlo without its image_encoder, have none: without a `ranker` their
-    candidates stay in the order in which they are drawn. `stages`: by name, stages that shall run on another device, in
-    another precision or compiled.
+    refuse checkpoints of any other; with "unclip" type checkers know its methods, such as `blend`. `ranker`: the CLIP
+    that ranks the candidates, as `load_clip` takes it, instead of the checkpoint's own. DeepFloyd IF, and Karlo without
+    its image_encoder, have none: without a `ranker` their candidates stay in the order in which they are drawn.
+    `stages`: by name, stages that shall run on another device, in another precision or compiled.
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
     another recipe than `recipe` or does not support int8; both before any network is built.
     """

@@ -15,6 +15,10 @@ class UsageError(PinxitError):
     exit_code = 2
 
 
+class FieldError(UsageError, ValueError):
+    """Fields of a config do not fit each other. As a ValueError it gets the section's name where one is read."""
+
+
 class CheckpointError(PinxitError):
     """A checkpoint is missing, truncated, of another format, or not a checkpoint at all."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.schema import checked
+from pinxit.schema import checked, plain_number
 from pinxit.texts import lines_of, printable, without_halves
 
 T = TypeVar("T")
@@ -150,8 +150,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """`value` as JSON whose characters stay readable; what is not UTF-8 in a file's name stands there as an escape."""
-    return without_halves(json.dumps(value, indent=indent, ensure_ascii=False))
+    """`value` as JSON whose characters stay readable; what is not UTF-8 in a file's name stands there as an escape.
+
+    NumPy's numbers are numbers. Raises UsageError for what JSON cannot hold.
+    """
+    return without_halves(json.dumps(value, indent=indent, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    number = plain_number(value)
+    if number is value:
+        raise UsageError(f"JSON holds text, numbers, lists and dictionaries, not a {type(value).__name__}.")
+    return number
 
 
 def read_json(path: Path, kind: type[T], error: type[PinxitError] = DataError, advice: str = "") -> T:

@@ -59,11 +59,14 @@ def checked(kind: type[T], data: Any, where: str = "", error: type[PinxitError] 
 def check_fields(config: Any, where: str) -> None:
     """Raise UsageError for a field of a dataclass that is out of its range; called where Python code makes configs.
 
-    Nested dataclasses are skipped: they have checked themselves.
+    A number of NumPy becomes Python's own. Nested dataclasses are skipped: they have checked themselves.
     """
     kind: Any = type(config)
     for name, hint in _leaves(kind):
-        checked(hint, getattr(config, name), joined(where, name))
+        given = getattr(config, name)
+        if (value := plain_number(given)) is not given:
+            object.__setattr__(config, name, value)  # configs are frozen
+        checked(hint, value, joined(where, name))
 
 
 def plain_number(value: Any) -> Any:

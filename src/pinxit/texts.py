@@ -19,7 +19,9 @@ def printable(text: object) -> str:
 
 
 def check_text(text: str, what: str = "the text") -> str:
-    """`text` itself. Raises UsageError when it came from bytes that are not UTF-8."""
+    """`text` itself. Raises UsageError when it is no text, or came from bytes that are not UTF-8."""
+    if not isinstance(text, str):
+        raise UsageError(f"{what} must be text, not {printable(text)[:80]}.")
     if _HALF.search(text):
         raise UsageError(f"{what} is not UTF-8: '{printable(text)[:80]}'.")
     return text

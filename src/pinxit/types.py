@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pinxit.errors import UsageError
-from pinxit.schema import Count, Grey, Seed, check_fields, plain_number
+from pinxit.schema import Count, Grey, Seed, check_fields
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class Prompt:
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", plain_number(self.seed))
         check_fields(self, "")
         check_text(self.text, "the prompt")
 

@@ -13,7 +13,10 @@ import pytest
 from pinxit.data import bank_builder
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.folders import FolderDataset
-from pinxit.errors import DataError, PinxitError
+from pinxit.data.shard_writer import write_shards
+from pinxit.data.shards import ShardDataset
+from pinxit.errors import DataError, PinxitError, UsageError
+from pinxit.types import Example
 from tests.data.helpers import Interrupted, Toy, encoded, full_disk, gradient
 
 BANK_FILES = ["bank.json", "captions.jsonl", "pictures.npy", "problems.jsonl"]
@@ -58,7 +61,6 @@ def test_pictures_can_be_held_in_memory(tmp_path: Path) -> None:
 
 
 def test_facts_come_back_as_json_and_as_scenes(tmp_path: Path) -> None:
-    from pinxit.types import Example
     from pinxit.world.scene import Item, Scene
 
     scene = Scene("pair", (Item("cat", "sprite", (0.0, 0.0, 0.5, 0.5), outfit=(("red", "hat"),)),), noise=3)
@@ -251,3 +253,32 @@ def test_a_bank_travels_to_other_processes_and_into_other_banks(tmp_path: Path) 
     assert np.array_equal(again.pictures, bank.pictures)
     copy = build_bank(bank, 4, tmp_path / "two", 1)
     assert np.array_equal(copy.pictures, bank.pictures[:4])
+
+
+GOOD = Example(gradient(8, 8), ("a",), "good")
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"picture": gradient(8, 8) / 255}, "not float64 [8, 8, 3]"),  # became black
+        ({"picture": gradient(8, 8)[:, :, 0]}, "not uint8 [8, 8]"),
+        ({"captions": ()}, "has no caption"),  # the finished bank was damaged, as those below
+        ({"captions": "a"}, "must be a list, not one text"),
+        ({"captions": (5,)}, "its caption must be text, not 5"),
+        ({"captions": ("a\ud800",)}, "its caption is not UTF-8"),
+        ({"captions": ("a", " ")}, "or an empty one"),
+    ],
+)
+def test_what_a_programs_dataset_makes_of_other_types_is_skipped(
+    odd: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    dataset = [GOOD, dataclasses.replace(GOOD, key="odd", **odd)]
+    bank = build_bank(dataset, np.int64(2), str(tmp_path / "bank"), workers=1)  # type: ignore[arg-type]
+    written = write_shards(dataset, tmp_path / "shards", workers=1)
+    assert len(bank) == written.items == 1 and bank[0].captions == ("a",)
+    for problems in (bank.problems, written.problems):
+        assert [problem.key for problem in problems] == ["odd"] and reason in next(iter(problems)).reason
+    assert len(ShardDataset(str(tmp_path / "shards" / "00000.tar"), 8)) == 1
+    with pytest.raises(UsageError, match=r"count must be a whole number, not 2\.0"):
+        build_bank(dataset, 2.0, tmp_path / "other")  # type: ignore[arg-type]

@@ -75,6 +75,10 @@ def test_bad_requests_are_refused() -> None:
         sheet([])
     with pytest.raises(UsageError, match="as many captions"):
         sheet([plain(0)], ["a", "b"])
+    with pytest.raises(UsageError, match="captions must be a list, not one text"):
+        sheet([plain(0)], "a")
+    with pytest.raises(UsageError, match="0 to 255, not float64"):
+        sheet([plain(0) / 255])  # type: ignore[list-item]
 
 
 def test_chinese_without_a_chinese_font_still_shows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pinxit.data.bank import Bank, build_bank
@@ -28,6 +29,7 @@ def test_the_world_is_opened_with_its_options() -> None:
     assert world == World(preset="small", split="unseen", language="en", seed=5, size=32, group=4)
     example = world[0]
     assert example.picture.shape == (32, 32, 3) and example.captions
+    assert world == World(split="unseen", language="en", seed=np.int64(5), size=np.int32(32), group=np.int64(4))  # type: ignore[arg-type]
 
 
 def test_a_training_run_with_another_seed_sees_other_scenes_of_the_world(tmp_path: Path) -> None:
@@ -44,7 +46,7 @@ def test_a_training_run_with_another_seed_sees_other_scenes_of_the_world(tmp_pat
 def test_a_folder_of_pictures(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.txt").write_text("a")
-    dataset = open_source(str(tmp_path), 8)
+    dataset = open_source(tmp_path, 8)  # also a path
     assert isinstance(dataset, FolderDataset) and dataset[0].picture.shape == (8, 8, 3)
 
 

@@ -141,3 +141,10 @@ def test_shift_and_retrieval_commands(tmp_path: Path) -> None:
 def test_the_classifiers_pictures_are_shifted_and_mirrored_as_they_come() -> None:
     """Pad by 2 of 32 pixels and flip: what ResNets on small pictures are usually trained with."""
     assert ClassifierConfig().augment == Augment(1 / 16, mirror=True)
+
+
+@pytest.mark.parametrize("captions", [[], [0], [0, 2], [0, 0]])
+def test_every_picture_has_a_caption_and_every_caption_a_picture(captions: list[int]) -> None:
+    """A number that no caption has counted as an error of the model's."""
+    with pytest.raises(UsageError, match="the number of its caption"):
+        recalls(np.eye(2, dtype=np.float32)[: len(captions) or 2], np.eye(2, dtype=np.float32), captions)

@@ -151,6 +151,8 @@ def test_points_that_are_not_finite_are_left_out_with_their_labels() -> None:
     some = Line("a", [(0, 0.1), (1, nan), (inf, 1), (2, 0.2)], ["p", "q", "r", "s"])
     assert (chart("t", [panel(some)]) == chart("t", [panel(Line("a", [(0, 0.1), (2, 0.2)], ["p", "s"]))])).all()
     assert not len(coloured(chart("t", [panel(Line("a", [(0, nan), (1, nan)]))]), 0)), "axes alone"
+    assert (chart("t", [panel(some, level=(nan, "none"))]) == chart("t", [panel(some)])).all()
+    assert (chart("t", [panel(Line("a", np.eye(2)))]) == chart("t", [panel(Line("a", [(1, 0), (0, 1)]))])).all()  # type: ignore[arg-type]
 
 
 def test_dashes_are_as_long_as_their_gaps() -> None:

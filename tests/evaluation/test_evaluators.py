@@ -99,8 +99,17 @@ def test_an_exam_asks_only_what_its_judge_can_tell() -> None:
 
 
 def test_exams_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(UsageError, match="at least one prompt"):
-        Exam(prompts=0)
+    """A language or wording that does not exist was taken for another one."""
+    for odd in (
+        {"prompts": 0},
+        {"prompts": 2.5},
+        {"seed": -1},
+        {"preset": "moon"},
+        {"language": "fr"},
+        {"words": "odd"},
+    ):
+        with pytest.raises(UsageError, match=rf"exam\.{next(iter(odd))} must be "):
+            Exam(**odd)
     with pytest.raises(UsageError, match="'juggling'"):
         questions(Exam(tasks=("juggling",)))
     assert Exam(prompts=1).prompts == 1

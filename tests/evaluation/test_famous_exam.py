@@ -40,8 +40,9 @@ def test_every_sentence_is_asked_for_every_seed_in_the_language_asked_for() -> N
 
 
 def test_no_seeds_are_refused() -> None:
-    with pytest.raises(UsageError, match="at least one seed, not 0"):
-        FamousExam(seeds=0)
+    for odd in ({"seeds": 0}, {"seed": -1}, {"language": "fr"}):
+        with pytest.raises(UsageError, match=rf"exam\.{next(iter(odd))} must be "):
+            FamousExam(**odd)
 
 
 def answered(task: str, seed: int, right: Sequence[bool], chosen: Sequence[int]) -> Answer:

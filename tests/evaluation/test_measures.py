@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
+from pinxit.errors import UsageError
 from pinxit.evaluation.measures import Instruments, Truth, accepted, contrast, psnr, saturated
 from pinxit.evaluation.questions import true_picture
 from pinxit.evaluation.report import interval
@@ -17,6 +19,8 @@ from pinxit.functional.boxes import Detections
 from pinxit.types import Ranked
 from pinxit.world.tasks import TASKS
 from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle
+
+GREY = np.full((4, 4, 3), 90, np.uint8)
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -96,3 +100,18 @@ def test_the_judges_share_is_the_mean_over_tasks_where_all_were_asked() -> None:
     assert tasks[some[0].task] == 0.5 and share == pytest.approx((5 + 0.5) / 6)
     share, tasks = accepted(some[:4], pictures[:4], lambda shown: blind_to_the_first[:4])
     assert share == 0.75 and "overall" not in tasks
+
+
+@pytest.mark.parametrize(
+    ("measure", "pictures", "message"),
+    [
+        (psnr, (GREY, GREY[:1]), "pictures of (4, 4) and (1, 4) pixels"),  # broadcast to a number that was wrong
+        (psnr, (GREY, GREY / 255), "not float64 [4, 4, 3]"),
+        (saturated, ([],), "needs pictures"),
+        (saturated, ([GREY / 255],), "not float64 [4, 4, 3]"),
+        (contrast, ([GREY[:1]],), "of at least 2 x 2 pixels"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(measure: Any, pictures: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        measure(*pictures)

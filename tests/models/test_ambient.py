@@ -14,6 +14,7 @@ import torch
 import pinxit
 from pinxit.models.ambient import opening, own_settings
 from pinxit.recipes.judge.judge import Judge
+from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt
 from tests.recipes.painters import save_random_checkpoint
 
@@ -49,7 +50,7 @@ def painted(folder: Path) -> Any:
 
 
 def manipulated(folder: Path) -> Any:
-    painter: Any = pinxit.load(folder, device="cpu")
+    painter = pinxit.load(folder, device="cpu", recipe="unclip")  # whose methods mypy knows
     drawn = painter.paint("a red square", candidates=1, steps=2, tries=1, upsampler=painter.upsampler)
     (latent,) = painter.invert([SHOWN], ddim_steps=2)
     views = painter.reconstruct(SHOWN, components=[2], steps=2)
@@ -62,13 +63,18 @@ def compared(clip: Path) -> Any:
     return encoder.fingerprint, encoder.pictures([SHOWN]), encoder.texts(["a cat"])
 
 
+def read(folder: Path) -> Any:
+    encoded = open_text_encoder(folder).encode(["a cat"])
+    return encoded.sequence, encoded.pooled, encoded.mask
+
+
 def alike(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(alike, one, other))
     return bool(np.array_equal(one, other))
 
 
-@pytest.mark.parametrize("use", [painted, compared])
+@pytest.mark.parametrize("use", [painted, compared, read])
 def test_a_checkpoint_is_used_as_if_nothing_were_set(use: Any, settings: Any, tmp_path: Path) -> None:
     """Once float64 as torch's default, or a default device, failed inside of torch, or drew other pictures."""
     save_random_checkpoint(tmp_path)

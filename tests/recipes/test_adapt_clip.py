@@ -93,7 +93,7 @@ def test_lora_moves_additions_alone_and_peft_and_transformers_say_the_same(place
     tokenizer = transformers.CLIPTokenizer.from_pretrained(written)
     ids = encoder.tokenize(TEXTS[:1], True)[0]
     assert tokenizer(TEXTS[0])["input_ids"] == ids[: len(ids) - int((ids == 0).sum())].tolist()
-    (adapter,) = export(str(place / "run"), "peft", tmp_path / "peft")
+    (adapter,) = export(place / "run", "peft", str(tmp_path / "peft"))
     adapted = peft.PeftModel.from_pretrained(base, str(adapter)).eval()
     alike(adapted, encoder)
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -63,11 +65,32 @@ def test_one_text_or_path_in_place_of_a_list(plain: Clip, folder: Path) -> None:
     assert by_path == by_text and by_path[0] == shown
 
 
-@pytest.mark.parametrize("top", [0, -1])
-def test_no_label_is_no_answer(plain: Clip, folder: Path, top: int) -> None:
-    """-1 dropped the last label."""
-    with pytest.raises(UsageError, match=f"top={top} gives no label"):
-        list(plain.classify([folder / "test" / "red" / "0.png"], ["red", "blue"], top=top))
+@pytest.mark.parametrize(
+    ("labels", "how", "message"),
+    [
+        (["red", "blue"], {"top": 0}, "top must be at least 1, not 0"),
+        (["red", "blue"], {"top": -1}, "top must be at least 1, not -1"),  # which dropped the last label
+        (["red", "blue"], {"top": 1.5}, "top must be a whole number, not 1.5"),
+        ([1, 2], {}, "a label must be text, not 1"),
+        ([], {}, "give at least one label"),
+        (["red"], {"templates": []}, "give at least one template"),
+        (["red"], {"templates": ["a {}", "a photo"]}, "template 2: 'a photo' must hold {} once"),
+        (["red"], {"templates": [1]}, "template 1 must be text, not 1"),
+    ],
+)
+def test_what_cannot_be_classified_is_refused_at_once(
+    plain: Clip, folder: Path, labels: list[Any], how: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}"):
+        plain.classify(folder / "test", labels, **how)
+    with pytest.raises(UsageError, match=r"^the sentence must be text, not \['a'\]"):
+        plain.search(folder, ["a"])  # type: ignore[arg-type]
+
+
+def test_templates_are_given_by_name_or_themselves(plain: Clip, folder: Path) -> None:
+    shown = folder / "test" / "red" / "0.png"
+    given = plain.classify(shown, ["red", "blue"], templates=["a photo of a {}."], top=np.int64(1))  # type: ignore[arg-type]
+    assert list(given) == list(plain.classify(shown, ["red", "blue"], top=1))
 
 
 def test_pictures_come_in_any_row(plain: Clip, folder: Path) -> None:
@@ -148,6 +171,16 @@ def test_towers_share_one_core_that_is_never_closed(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         run = engine.compiled(tower.forward, tower, torch.zeros(1, 8), "fp32")
         assert run(torch.ones(1, 8)).shape == (1, 8)
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="pinxit[openvino] is not installed")
+def test_threads_share_openvino(tmp_path: Path) -> None:
+    """Its requests serve one thread at a time: others were told that they are busy."""
+    save_random_checkpoint(tmp_path / "nano")
+    encoder = pinxit.load_clip(tmp_path / "nano", device="cpu", engine="openvino").encoder
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: encoder.texts(["a fox", "a cat"]), range(24)))
+    assert all(np.array_equal(one, encoder.texts(["a fox", "a cat"])) for one in found)
 
 
 def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -81,8 +83,24 @@ def test_finds_what_is_nearest(folder: Path, encoder: ClipEncoder, tmp_path: Pat
     assert [hit.score for hit in hits] == pytest.approx(sorted(cosines, reverse=True)[:3], abs=2e-3)
     assert len(by_text(index, encoder, "a fox", top=99)) == 12
     for top in (0, -1):
-        with pytest.raises(UsageError, match=f"top={top} finds nothing: give 1 or more"):
+        with pytest.raises(UsageError, match=f"top must be at least 1, not {top}"):
             by_text(index, encoder, "a fox", top=top)
+
+
+def test_what_is_no_vector_of_the_index_is_refused(tmp_path: Path) -> None:
+    """More vectors than rows left an index that nobody could open."""
+    index = PictureIndex.create(str(tmp_path / "index"), "a", "b", 4)
+    for shape in ((2, 4), (1, 3)):
+        with pytest.raises(UsageError, match=rf"1 rows .* need vectors \[1, 4\], not {re.escape(str(list(shape)))}"):
+            index.add([Row("a", 1, 1)], np.ones(shape, np.float32))
+    index.add([Row("a", 1, 1)], np.eye(1, 4))
+    for vector in (np.ones(3), np.ones((1, 4)), np.full(4, np.nan)):
+        with pytest.raises(UsageError, match="a vector of 4 finite numbers"):
+            index.search(vector, 1)
+    (hit,) = index.search(np.eye(4)[0], 5)
+    assert hit.score == pytest.approx(1)
+    assert pickle.loads(pickle.dumps(index)).search(np.eye(4)[0], 5) == [hit]
+    assert PictureIndex.open(str(tmp_path / "index")).search(np.eye(4)[0], 5) == [hit]
 
 
 def test_new_changed_and_vanished_files(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:

@@ -103,6 +103,13 @@ def test_null_is_the_empty_text_with_its_specials(opened: tuple[LanguageModel, A
     assert encoder.encode([]).sequence.shape == (0, 20, encoder.width)
 
 
+def test_one_text_in_place_of_a_list(opened: tuple[LanguageModel, Any]) -> None:
+    """Its letters were taken for texts."""
+    for use in (opened[0].encode, opened[0].ragged, opened[0].lengths):
+        with pytest.raises(UsageError, match=r"texts must be a list, not one text: \['a cat'\]"):
+            use("a cat")
+
+
 def test_long_texts_are_cut_and_counted(opened: tuple[LanguageModel, Any]) -> None:
     encoder, _ = opened
     text, specials = "cat " * 30, len(encoder.ids([""], None)[0])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinxit.errors import CheckpointError, DataError, UsageError
+from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.text.tokenizers import EOT, PAD, SMALLEST, SOT, Tokenizer
 
 COLOURS = ["red", "orange", "yellow", "green", "blue", "purple"]
@@ -199,3 +200,22 @@ def test_a_foreign_tokenizer_is_refused(tokenizer: Tokenizer, tmp_path: Path) ->
     (tmp_path / "tokenizer.json").write_text(json.dumps(data))
     with pytest.raises(CheckpointError, match="special tokens differ"):
         Tokenizer.open(tmp_path)
+
+
+def test_one_text_in_place_of_a_list(tokenizer: Tokenizer) -> None:
+    """Its letters were taken for texts."""
+    published = ClipTokenizer.published()
+    for use in (tokenizer.encode, tokenizer.encode_clip, published.encode):
+        with pytest.raises(UsageError, match=r"^texts must be a list, not one text: \['a cat'\]"):
+            use("a cat", 8)
+    with pytest.raises(UsageError, match=r"^captions must be a list"):
+        Tokenizer.train("a cat", 300)
+
+
+def test_a_published_tokenizer_is_saved_and_opened_by_a_path_as_text(tmp_path: Path) -> None:
+    published = ClipTokenizer.published()
+    published.save(str(tmp_path))
+    opened = ClipTokenizer.open(str(tmp_path), published.vocab_size)
+    assert np.array_equal(opened.encode(["a cat"]), published.encode(["a cat"]))
+    with pytest.raises(UsageError, match="at least 2 positions, not 1"):
+        published.encode(["a cat"], 1, cut=True)

@@ -8,15 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pinxit.config import to_dict
+from pinxit.config import from_dict, to_dict
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.training import state as states
+from pinxit.training.draws import seeded
 from pinxit.training.flops import measure
 from pinxit.training.log import METRICS, read_metrics
 from pinxit.training.loop import Batch, Plan, Stop, fit
@@ -24,7 +28,8 @@ from pinxit.training.machine import machine
 from pinxit.training.precision import pick_device
 from pinxit.training.rows import Rows, whole
 from pinxit.weights import tensor_files
-from tests.training.toy import Toy, plan
+from tests.models.test_ambient import SETTINGS
+from tests.training.toy import Net, Toy, plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -362,10 +367,31 @@ def test_devices() -> None:
         pick_device("cuda:99")
 
 
+@pytest.mark.parametrize("setting", [*SETTINGS.values(), torch.no_grad], ids=[*SETTINGS, "no gradients"])
+def test_what_a_program_has_set_for_all_of_torch_does_not_reach_a_run(
+    setting: Callable[[], AbstractContextManager[Any]], tmp_path: Path
+) -> None:
+    train(tmp_path / "usual", images=32)
+    task, before = Toy(), torch.get_rng_state()
+    with setting():
+        net = seeded(Net, 0, "toy")
+        found = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+        train(tmp_path / "odd", task, images=32)
+        assert found == (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device())
+    assert torch.equal(before, torch.get_rng_state())
+    usual, odd = saved(tmp_path / "usual"), saved(tmp_path / "odd")
+    assert all(one.dtype == odd[name].dtype and torch.equal(one, odd[name]) for name, one in usual.items())
+    assert net.first.weight.dtype == torch.float32 and net.first.weight.device.type == "cpu"
+
+
 def test_plans_are_checked() -> None:
     for bad in ({"batch": 0}, {"batch": 8, "micro": 3}, {"batch": 8, "betas": (0.9,)}):
-        with pytest.raises((UsageError, ValueError)):
+        with pytest.raises(UsageError):
             Plan(images=8, **bad)
+    with pytest.raises(UsageError, match=r"^plan: micro 3 must divide batch 8\.$"):
+        from_dict(Plan, {"images": 8, "batch": 8, "micro": 3}, "plan")
+    numbers: dict[str, Any] = {"images": np.int64(8), "batch": np.int32(4), "lr": np.float32(0.5)}
+    assert json.dumps(to_dict(Plan(**numbers))).count(": 0.5") == 1
 
 
 def test_previews_are_twenty_but_at_least_fifty_updates_apart(tmp_path: Path) -> None:

@@ -120,8 +120,9 @@ def build_bank(
 
     Runs in `workers` processes (None: one a core) and may be killed at any time: the same call goes on where it
     stopped, and returns at once when the bank is finished. `progress(done, count)` is called now and then. Items that
-    cannot be used are skipped, listed in `bank.problems` and logged to the logger "pinxit". Raises DataError when
-    `folder` holds a bank of other data, or anything else, or when no item is usable; PinxitError when the disk is full.
+    cannot be used are skipped, listed in `bank.problems` and logged to the logger "pinxit". Raises UsageError for a
+    count that is no whole number, DataError when `folder` holds a bank of other data, or anything else, or when no item
+    is usable; PinxitError when the disk is full.
     """
     builder = Builder.plan(dataset, count, Path(folder))
     if not builder.finished:

@@ -22,7 +22,7 @@ from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError
 from pinxit.files import parse_json, read_json, replacing, write_bytes, write_json
-from pinxit.schema import Whole
+from pinxit.schema import Whole, checked, plain_number
 from pinxit.texts import counted
 from pinxit.types import Dataset, Example
 
@@ -69,7 +69,7 @@ class Builder:
     @classmethod
     def plan(cls, dataset: Dataset, count: int | None, folder: Path) -> Builder:
         """Compare what is in `folder` with what is asked for. Raises DataError if it holds anything else."""
-        count = len(dataset) if count is None else min(count, len(dataset))
+        count = len(dataset) if count is None else min(checked(Whole, plain_number(count), "count"), len(dataset))
         if count < 1:
             raise DataError(f"the bank {folder} needs at least one item.")
         sample = first_readable(dataset, count)

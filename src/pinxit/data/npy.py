@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def header(kind: type[np.generic], shape: Sequence[int]) -> bytes:
     """The header of an .npy file with this dtype and shape."""
     written = io.BytesIO()
-    described = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": tuple(shape)}
+    lengths = tuple(map(int, shape))  # a number of NumPy's would be written as its repr, which nothing reads
+    described = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": lengths}
     np.lib.format.write_array_header_1_0(written, described)
     return written.getvalue()
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pinxit.errors import DataError
-from pinxit.texts import printable
-from pinxit.types import Dataset, Example
+from pinxit.errors import DataError, UsageError
+from pinxit.texts import check_list, check_text, printable
+from pinxit.types import Dataset, Example, check_pixels
 
 NAMED = 10  # the most problems named in a report
 
@@ -72,11 +72,18 @@ class Problems:
 
 
 def read(dataset: Dataset, index: int) -> Example | Problem:
-    """Item `index`, or the problem if it cannot be used."""
+    """Item `index`, or the problem if it cannot be used: it is broken, or a program made it of other types."""
     try:
-        return dataset[index]
+        item = dataset[index]
     except ItemError as broken:
         return Problem(broken.key, broken.reason)
+    try:
+        check_pixels(item.picture)
+        check_list(item.captions, "its captions")
+        captions = [check_text(caption, "its caption").strip() for caption in item.captions]
+    except UsageError as wrong:
+        return Problem(item.key, str(wrong).rstrip("."))
+    return item if captions and all(captions) else Problem(item.key, "has no caption, or an empty one")
 
 
 def readable(dataset: Dataset, indices: Iterable[int], problems: Problems) -> Iterator[Example]:

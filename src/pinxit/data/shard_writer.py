@@ -23,7 +23,7 @@ from pinxit.data.problems import Problem, Problems, read
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, replacing, write_json
 from pinxit.locks import alone_in
-from pinxit.schema import Whole
+from pinxit.schema import Whole, checked, plain_number
 from pinxit.types import Dataset, Example
 
 Form = Literal["png", "webp"]
@@ -68,7 +68,8 @@ def write_shards(
     as its own `out`, or if another process writes into `out`, DataError when `out` holds shards of other data,
     PinxitError when the disk is full.
     """
-    count = len(dataset) if count is None else min(count, len(dataset))
+    count = len(dataset) if count is None else min(checked(Whole, plain_number(count), "count"), len(dataset))
+    per_shard = checked(Whole, plain_number(per_shard), "per_shard")
     if count < 1 or per_shard < 1 or form not in FORMS:
         raise UsageError(f"shards need count and per-shard of at least 1 and format png or webp, not {form}.")
     out = Path(out)

@@ -50,8 +50,8 @@ class ShardDataset:
     broken raises ItemError. Raises DataError when no item is left.
     """
 
-    def __init__(self, paths: Sequence[Path | str], size: int) -> None:
-        self.size = size
+    def __init__(self, paths: Sequence[Path | str] | Path | str, size: int) -> None:
+        paths, self.size = [paths] if isinstance(paths, str | Path) else paths, size
         self.problems = Problems()
         self._shards: list[Shard] = []
         for path in paths:
@@ -199,4 +199,5 @@ def _place(member: Member, places: dict[str, list[tuple[int, int]]], tar: str, p
 
 
 def _named(paths: Sequence[Path | str]) -> str:
-    return str(paths[0]) if len(paths) == 1 else f"{len(paths)} tars ({paths[0]}, ...)"
+    several = f"{len(paths)} tars ({paths[0]}, ...)" if paths else "an empty list of tars"
+    return str(paths[0]) if len(paths) == 1 else several

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from pinxit.data.fonts import is_cjk, width, write
 from pinxit.errors import UsageError
+from pinxit.texts import check_list
+from pinxit.types import check_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +39,7 @@ def sheet(
 
     `columns` defaults to a sheet a little wider than high, `scale` (an integer, without smoothing) to one that makes
     the widest picture about WIDE pixels wide and none higher than HIGH. `names`: of the rows, written to their left.
-    Raises UsageError without pictures or with another number of captions.
+    Raises UsageError without pictures, for what is none, and with another number of captions.
     """
     from PIL import Image
 
@@ -67,6 +69,9 @@ def sheet(
 def _check(pictures: Sequence[Picture] | NDArray[np.uint8], captions: Sequence[str] | None) -> None:
     if len(pictures) == 0:
         raise UsageError("a sheet needs at least one picture.")
+    check_pixels(*pictures)
+    if captions is not None:
+        check_list(captions, "captions")
     if captions is not None and len(captions) != len(pictures):
         raise UsageError(f"a sheet of {len(pictures)} pictures needs as many captions, not {len(captions)}.")
 

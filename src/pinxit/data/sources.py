@@ -32,7 +32,7 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
-def open_source(spec: str, size: int, split: str = "train", **options: Any) -> Dataset:
+def open_source(spec: str | Path, size: int, split: str = "train", **options: Any) -> Dataset:
     """Open the data that `spec` names, with pictures of `size` x `size` pixels.
 
     - "world:small", "world:gallery", "world:full": the built-in world; `split` is train, seen or unseen;
@@ -44,6 +44,7 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
 
     Raises UsageError for a request that makes no sense, DataError for data that is not there or cannot be used.
     """
+    spec = str(spec)
     if size < 1:
         raise UsageError(f"pictures need a size of at least 1 pixel, not {size}.")
     if spec.startswith(WORLD):

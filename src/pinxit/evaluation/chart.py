@@ -57,11 +57,12 @@ class Panel:
 def chart(title: str, panels: Sequence[Panel]) -> Picture:
     """The panels side by side; the n-th lines of all panels share colour, marker and legend.
 
-    A point that is not finite, as where a measure is undefined, is left out. Raises UsageError for a line of no points.
+    A point or level that is not finite, as where a measure is undefined, is left out. Raises UsageError for a line of
+    no points.
     """
-    if not panels or not all(line.points for panel in panels for line in panel.lines):
+    if not panels or not all(len(line.points) for panel in panels for line in panel.lines):
         raise UsageError("a chart needs at least one point on every line.")
-    panels = [replace(panel, lines=[_finite(line) for line in panel.lines]) for panel in panels]
+    panels = [_finite(panel) for panel in panels]
     wide = 2 * EDGE + WIDE * len(panels)
     names = [line.name for line in panels[0].lines] if len(panels[0].lines) > 1 else []
     rows = _legend_rows(names, wide - 2 * EDGE - LEFT)
@@ -74,7 +75,12 @@ def chart(title: str, panels: Sequence[Panel]) -> Picture:
     return canvas.picture()
 
 
-def _finite(line: Line) -> Line:
+def _finite(panel: Panel) -> Panel:
+    level = panel.level if panel.level and math.isfinite(panel.level[0]) else None
+    return replace(panel, lines=[_finite_points(line) for line in panel.lines], level=level)
+
+
+def _finite_points(line: Line) -> Line:
     kept = [all(map(math.isfinite, point)) for point in line.points]
     return Line(line.name, list(compress(line.points, kept)), list(compress(line.labels, kept)))
 

@@ -12,6 +12,7 @@ from pinxit.evaluation.evaluators import Answer, Detect, by_task, columns
 from pinxit.evaluation.geneval import Rules, complaints, needs
 from pinxit.evaluation.questions import Question, check_seeds, true_picture
 from pinxit.evaluation.report import ScoreTable
+from pinxit.schema import Count, Seed, check_fields
 from pinxit.world.famous import famous_sentences
 
 OVERALL = "overall"
@@ -19,16 +20,18 @@ OVERALL = "overall"
 
 @dataclass(frozen=True, slots=True)
 class FamousExam:
-    """Which questions are asked. Equal exams ask the same questions on every machine."""
+    """Which questions are asked. Equal exams ask the same questions on every machine.
 
-    seeds: int = 4  # how many times each sentence is asked, with the painter's seeds seed, seed + 1, ...
+    Raises UsageError for a field that is out of its range.
+    """
+
+    seeds: Count = 4  # how many times each sentence is asked, with the painter's seeds seed, seed + 1, ...
     language: Literal["en", "zh"] = "en"
-    seed: int = 0
+    seed: Seed = 0
     world: str = "famous"  # distinguishes reports of this exam from those of a world's
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise UsageError(f"every sentence needs at least one seed, not {self.seeds}.")
+        check_fields(self, "exam")
         check_seeds(self.seed, self.seeds)
 
 

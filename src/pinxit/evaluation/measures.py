@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Detect, by_task, scores
 from pinxit.evaluation.geneval import Rules, complaints
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import interval
 from pinxit.functional.laplace import psnr as psnr_of_error
 from pinxit.functional.mmd import cmmd
+from pinxit.types import check_pixels
 from pinxit.world.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -92,15 +94,32 @@ def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Det
 
 
 def psnr(one: Picture, other: Picture) -> float:
-    """Peak signal-to-noise ratio of two pictures of one size, in dB; infinite for equal ones."""
+    """Peak signal-to-noise ratio of two pictures of one size, in dB; infinite for equal ones.
+
+    Raises UsageError for what is no picture, and for pictures of two sizes.
+    """
+    check_pixels(one, other)
+    if one.shape != other.shape:
+        raise UsageError(f"pictures of {one.shape[:2]} and {other.shape[:2]} pixels cannot be compared: resize one.")
     return psnr_of_error(float(np.square((one.astype(np.float64) - other) / 255).mean()))
 
 
 def saturated(pictures: Sequence[Picture]) -> float:
-    """Share of colour values that are 0 or 255, from 0 to 1."""
+    """Share of colour values that are 0 or 255, from 0 to 1. Raises UsageError without pictures or for what is none."""
+    _check(pictures)
     return fmean(float(((one == 0) | (one == 255)).mean()) for one in pictures)
 
 
 def contrast(pictures: Sequence[Picture]) -> float:
-    """Mean absolute difference of neighbouring pixels, across and down, in levels of 0 to 255."""
+    """Mean absolute difference of neighbouring pixels, across and down, in levels of 0 to 255.
+
+    Raises UsageError without pictures, for what is none, and for one that is a single pixel wide or high.
+    """
+    _check(pictures, 2)
     return fmean(float(np.abs(np.diff(one.astype(np.int16), axis=axis)).mean()) for one in pictures for axis in (0, 1))
+
+
+def _check(pictures: Sequence[Picture], least: int = 1) -> None:
+    check_pixels(*pictures)
+    if not len(pictures) or min(min(one.shape[:2]) for one in pictures) < least:
+        raise UsageError(f"the measure needs pictures, of at least {least} x {least} pixels.")

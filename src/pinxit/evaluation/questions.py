@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from pinxit.errors import UsageError
-from pinxit.schema import LARGEST
+from pinxit.schema import LARGEST, Count, Seed, check_fields
 from pinxit.world.dice import Dice
 from pinxit.world.draw import render
 from pinxit.world.expectations import ExpectedScene, demand
@@ -50,19 +50,21 @@ comparison; paraphrased: sentences worded as no training caption is."""
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """Which questions are asked. Equal exams ask the same questions on every machine."""
+    """Which questions are asked. Equal exams ask the same questions on every machine.
+
+    Raises UsageError for a field that is out of its range, and for `words` that the world or a task does not have.
+    """
 
     preset: PresetName = "small"
     split: Split = "unseen"
-    prompts: int = 500  # in all; shared equally by the tasks
+    prompts: Count = 500  # in all; shared equally by the tasks
     language: Literal["en", "zh"] = "en"
-    seed: int = 0
+    seed: Seed = 0
     words: Words = "plain"  # others only for the small world, in English
     tasks: tuple[str, ...] = ()  # empty: the six of GenEval and all that the preset adds
 
     def __post_init__(self) -> None:
-        if self.prompts < 1:
-            raise UsageError(f"an exam needs at least one prompt, not {self.prompts}.")
+        check_fields(self, "exam")
         check_seeds(self.seed, self.prompts)
         if self.words != "plain" and (self.preset != "small" or self.language != "en"):
             raise UsageError(f"{self.words} prompts are known for the English of the small world alone.")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pinxit.errors import UsageError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,8 +22,14 @@ def recalls(image_NE: NDArray[np.float32], text_ME: NDArray[np.float32], caption
     """Recall at 1, 5 and 10 in both directions: "caption@5" (for a picture), "picture@5" (for a caption).
 
     `caption_N`: the index of each picture's caption; every caption has a picture. Where pictures share a caption, any
-    of them is right. Ties count as errors, and so does what is no number.
+    of them is right. Ties count as errors, and so does what is no number. Raises UsageError without pictures, and for
+    other numbers than those.
     """
+    if not len(image_NE) or len(caption_N) != len(image_NE) or set(map(int, caption_N)) != set(range(len(text_ME))):
+        raise UsageError(
+            f"recall needs for each of {len(image_NE)} pictures the number of its caption, and a picture for each of "
+            f"{len(text_ME)} captions."
+        )
     own = np.asarray(caption_N)[:, None] == np.arange(len(text_ME))[None, :]
     scores_NM = image_NE @ text_ME.T
     result: dict[str, float] = {}

@@ -57,3 +57,10 @@ def opening() -> Iterator[None]:
     """`own_settings`, and torch's global generator stays where it was, though a new network draws weights from it."""
     with own_settings(), torch.random.fork_rng(devices=[]):
         yield
+
+
+@contextmanager
+def learning() -> Iterator[None]:
+    """`opening`, and there are gradients, though the program may have switched them off."""
+    with opening(), torch.inference_mode(False), torch.enable_grad():
+        yield

@@ -20,7 +20,7 @@ from pinxit.data.labels import label_in
 from pinxit.data.sources import open_labelled
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
-from pinxit.models.ambient import opening, own_settings
+from pinxit.models.ambient import learning, opening, own_settings
 from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
@@ -133,6 +133,7 @@ class ClassifierRun(Run[ClassifierConfig]):
         enter(self.folder, RECIPE, self.config, used)
 
 
+@learning()
 def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
     """Run `stages` in their order until `stop` says to end.
 

@@ -78,13 +78,14 @@ class _Run(TypedDict):
     recipe: str
 
 
-def export(source: str, to: str, out: Path) -> list[Path]:
+def export(source: str | Path, to: str, out: str | Path) -> list[Path]:
     """Write the networks of the run or checkpoint `source` into `out` in the format of the library `to`.
 
     A run gives its averaged weights in float32, a checkpoint those it stores. Returns the folders written. Raises
     UsageError for a library that cannot hold networks of this recipe, or an `out` that is not empty; CheckpointError
     for a network that the library does not have.
     """
+    source, out = str(source), Path(out)
     if runs.is_run_of(Path(source), KARLO):
         return _karlo(karlo.run_of(Path(source), None, None, (), "cpu", False), to, out)
     trained = _opened(source)

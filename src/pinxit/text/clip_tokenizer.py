@@ -19,7 +19,7 @@ from tokenizers import models, normalizers, pre_tokenizers
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json, write_json, write_text
 from pinxit.text.tokenizers import Tokenizer
-from pinxit.texts import check_text, printable
+from pinxit.texts import check_list, check_text, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,11 +57,12 @@ class ClipTokenizer:
         return cls.from_merges(SHIPPED)
 
     @classmethod
-    def from_merges(cls, path: Path) -> ClipTokenizer:
+    def from_merges(cls, path: str | Path) -> ClipTokenizer:
         """From a file of merges, one pair per line after a header line; `.gz` is decompressed.
 
         Raises CheckpointError when it is missing or not such a file.
         """
+        path = Path(path)
         try:
             raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
             lines = raw.decode("utf-8").split("\n")[1 : MERGES + 1]
@@ -74,11 +75,12 @@ class ClipTokenizer:
         return cls([(one, other) for one, other in pairs])
 
     @classmethod
-    def open(cls, folder: Path, vocab: int) -> ClipTokenizer:
+    def open(cls, folder: str | Path, vocab: int) -> ClipTokenizer:
         """The tokenizer of a model of transformers or open_clip in `folder`: its merges, or the published ones.
 
         `vocab` is the model's. Raises CheckpointError when the merges make another number of ids.
         """
+        folder = Path(folder)
         path = next((p for p in (folder / MERGES_FILE, folder / "tokenizer.json") if p.is_file()), None)
         if path is None:
             published = cls.published()
@@ -88,12 +90,12 @@ class ClipTokenizer:
             raise CheckpointError(f"{folder} has a tokenizer of {published.vocab_size} ids, but a model of {vocab}.")
         return published
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write merges.txt and vocab.json, as transformers' `CLIPTokenizer` reads them, into `folder`."""
         lines = ["#version: 0.2", *(" ".join(pair) for pair in self._merges)]
-        write_text(folder / MERGES_FILE, "\n".join(lines) + "\n")
+        write_text(Path(folder) / MERGES_FILE, "\n".join(lines) + "\n")
         special = {"<|startoftext|>": self.sot, "<|endoftext|>": self.eot}
-        write_json(folder / "vocab.json", self._engine.get_vocab() | special)
+        write_json(Path(folder) / "vocab.json", self._engine.get_vocab() | special)
 
     @property
     def vocab_size(self) -> int:
@@ -113,7 +115,13 @@ class ClipTokenizer:
         return self.encode(texts, length, cut=True)
 
     def encode(self, texts: Sequence[str], length: int = 77, cut: bool = False) -> NDArray[np.int64]:
-        """Ids int64 [B, length]. Raises UsageError for a text over length - 2 ids, unless it may be `cut`."""
+        """Ids int64 [B, length].
+
+        Raises UsageError for a text over length - 2 ids, unless it may be `cut`, and for a length below 2.
+        """
+        check_list(texts, "texts")
+        if length < 2:
+            raise UsageError(f"CLIP needs room for its start and end tokens: at least 2 positions, not {length}.")
         result = np.zeros((len(texts), length), dtype=np.int64)
         for place, encoding in enumerate(self._engine.encode_batch_fast([check_text(text) for text in texts])):
             ids = encoding.ids

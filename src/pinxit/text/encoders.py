@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.models.ambient import opening
 from pinxit.text import minilm
 from pinxit.text.clip_text import MODEL_TYPES as CLIPS
 from pinxit.text.clip_text import ClipText
@@ -61,6 +62,7 @@ class TextEncoder(Protocol):
         """Words of `text` that it does not know, each once, in order."""
 
 
+@opening()
 def open_text_encoder(
     spec: str | Path,
     device: str | torch.device = "cpu",

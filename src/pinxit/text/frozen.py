@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.models.ambient import own_settings
 from pinxit.models.dtypes import fast_products
 from pinxit.text.spelling import spelled
+from pinxit.texts import check_list
 from pinxit.types import EncodedText
 
 Precision = Literal["fp32", "bf16"]
@@ -100,6 +102,7 @@ class FrozenEncoder(ABC):
         """How many tokens of `text` are cut off because it is too long; 0 for a text that fits."""
         return max(0, len(self._ids([text], None)[0]) - self.length)
 
+    @own_settings()
     def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         """float32 sequence [B, L, D] (zeros after each text), pooled [B, E] and mask [B, L], on the encoder's device.
 
@@ -118,11 +121,13 @@ class FrozenEncoder(ABC):
         """The empty text encoded, B = 1: its special tokens alone."""
         return self.encode([""])
 
+    @own_settings()
     def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
         """A float32 tensor [n, D] for each text of n tokens (of L when `padded`), and the pooled vectors [B, E]."""
         return self._states(self._ids(texts, self.length), batch)
 
     def _ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        check_list(texts, "texts")
         return self.ids([spelled(text) for text in texts] if self.spell else texts, limit)
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ from pinxit.files import read_json, write_json, write_text
 from pinxit.text.bpe_dropout import Drops, MergeTable
 from pinxit.text.spelling import spelled
 from pinxit.text.words import counting, most_frequent, stretches, unmarked, words
-from pinxit.texts import check_text
+from pinxit.texts import check_list, check_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +60,7 @@ class Tokenizer:
 
         Raises UsageError for a vocabulary without room for the bytes, DataError when there are no words to learn from.
         """
+        check_list(captions, "captions")
         if vocab_size < SMALLEST:
             raise UsageError(f"a vocabulary needs at least {SMALLEST} tokens (bytes and specials), not {vocab_size}.")
         engine = library.Tokenizer(models.BPE())
@@ -157,6 +158,7 @@ class Tokenizer:
     def _ids(self, texts: Sequence[str], dropout: float, rng: np.random.Generator | None) -> list[list[int]]:
         if not 0.0 <= dropout <= 1.0:
             raise UsageError(f"BPE dropout is a chance between 0 and 1, not {dropout}.")
+        check_list(texts, "texts")
         texts = [self._read(text) for text in texts]
         if dropout == 0.0:
             return [encoding.ids for encoding in self._engine.encode_batch_fast(texts)]

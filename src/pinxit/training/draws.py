@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 
 from pinxit.data.order import mix
 from pinxit.functional.draws import RowStreams
+from pinxit.models.ambient import opening
 from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
@@ -61,11 +63,14 @@ def torch_rng(seed: int, purpose: str, position: int = 0, device: str | torch.de
     return torch.Generator(device).manual_seed(key(seed, purpose, position))
 
 
+_alone = RLock()  # threads share the global generator
+
+
 def seeded(build: Callable[[], T], seed: int, purpose: str) -> T:
     """`build()` with torch's global CPU generator seeded for it, and restored afterwards.
 
     For constructors that draw their initial weights from torch's global generator.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _alone, opening():
         torch.manual_seed(key(seed, purpose))
         return build()

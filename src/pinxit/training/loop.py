@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pinxit.config import to_dict
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.models.ambient import learning
 from pinxit.pictures import write_png
 from pinxit.texts import counted
 from pinxit.training import state as states
@@ -55,10 +56,11 @@ class Outcome:
     signalled: bool  # stopped by SIGINT or SIGTERM
 
 
+@learning()
 def fit(
     task: Task,
     plan: Plan,
-    folder: Path,
+    folder: str | Path,
     device: str = "auto",
     progress: bool = True,
     stop_after: int | None = None,
@@ -73,7 +75,7 @@ def fit(
     stages; `init`: weights, of any precision, to start a new run from. Raises PinxitError when the folder cannot be
     written or belongs to another model or plan, or when the loss stays non-finite.
     """
-    ranks, stop = here(pick_device(device)), stop or Stop()
+    ranks, stop, folder = here(pick_device(device)), stop or Stop(), Path(folder)
     on = ranks.device
     goal = plan.images if stop_after is None else min(plan.images, stop_after)
     if on.type == "cpu":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor, nn
 
-from pinxit.errors import UsageError
+from pinxit.errors import FieldError, UsageError
 from pinxit.schema import Count, Decay, NotNegative, Positive, Whole, check_fields
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ class Plan:
     def __post_init__(self) -> None:
         check_fields(self, "plan")
         if self.micro and self.batch % self.micro:
-            raise ValueError(f"micro {self.micro} must divide batch {self.batch}")
+            raise FieldError(f"micro {self.micro} must divide batch {self.batch}")
         if len(self.betas) != 2:
-            raise ValueError(f"betas must be two numbers, not {list(self.betas)}")
+            raise FieldError(f"betas must be two numbers, not {list(self.betas)}")
 
     def log_interval(self) -> int:
         """Images between log lines."""

@@ -20,8 +20,9 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of
 DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str | torch.device) -> torch.device:
     """The device of that name; "auto" is the GPU if there is one. Raises UsageError for a device that is not there."""
+    name = str(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not DEVICES.fullmatch(name):

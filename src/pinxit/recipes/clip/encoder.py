@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class ClipEncoder:
         self.device = pick_device(device)
         self.engine, self.precision = pick_engine(engine, self.device), precision
         self._compiled: dict[str, Any] = {}
+        self._alone = Lock()  # OpenVINO's requests, and the tracer, serve one thread at a time
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.tokenize, self.name = tokenize, name
         self.batch = batch or (BATCH if self.device.type == "cpu" else BATCH_GPU)
@@ -197,7 +199,7 @@ class ClipEncoder:
         """`encode` run by the engine, for a batch on the CPU."""
         name = encode.__name__
         if self.engine == "openvino":
-            return lambda part: self._compile(name, encode, part)(part)
+            return lambda part: self._by_openvino(name, encode, part)
 
         def plain(part: torch.Tensor) -> torch.Tensor:
             with fast_products(self.device, self.precision == "bf16"):
@@ -206,10 +208,12 @@ class ClipEncoder:
 
         return plain
 
-    def _compile(self, name: str, encode: Any, part: torch.Tensor) -> Any:
-        if name not in self._compiled:
-            self._compiled[name] = compiled(encode, self.model, part, self.precision)
-        return self._compiled[name]
+    def _by_openvino(self, name: str, encode: Any, part: torch.Tensor) -> torch.Tensor:
+        with self._alone:
+            if name not in self._compiled:
+                self._compiled[name] = compiled(encode, self.model, part, self.precision)
+            encoded: torch.Tensor = self._compiled[name](part)
+        return encoded
 
 
 def place_of(name_or_path: str | Path) -> Path:

@@ -20,9 +20,11 @@ from pinxit.recipes.clip import probe as probes
 from pinxit.recipes.clip import search as searching
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.index import Hit, PictureIndex
+from pinxit.recipes.clip.templates import Templates
 from pinxit.recipes.clip.templates import templates as sentences
 from pinxit.recipes.clip.zero_shot import Guess, ZeroShot
-from pinxit.texts import check_list
+from pinxit.schema import Count, checked, plain_number
+from pinxit.texts import check_list, check_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,15 +58,19 @@ class Clip:
         self.encoder, self.skipped, self.watch = encoder, skipped, watch
 
     def classify(
-        self, pictures: Places, labels: Sequence[str], *, templates: str = "simple", top: int = 5
+        self, pictures: Places, labels: Sequence[str], *, templates: Templates = "simple", top: int = 5
     ) -> Iterator[tuple[Path, list[Guess]]]:
         """The `top` likeliest of `labels` for every picture, yielded as they are read.
 
-        `templates`: "simple", "imagenet80", "label" or a file. Raises UsageError for invalid labels or templates,
-        DataError when none of the pictures could be read.
+        `templates`: "simple", "imagenet80", "label", a file, or the templates themselves. Raises UsageError at once for
+        paths that are not there and for invalid labels, templates or `top`; at the end, when none of the pictures could
+        be read, DataError.
         """
-        files = _files(pictures)
-        classifier, done = ZeroShot(self.encoder, labels, sentences(templates)), 0
+        files, top = _files(pictures), checked(Count, plain_number(top), "top")
+        return self._classified(files, ZeroShot(self.encoder, labels, sentences(templates)), top)
+
+    def _classified(self, files: list[Path], classifier: ZeroShot, top: int) -> Iterator[tuple[Path, list[Guess]]]:
+        done = 0
         for paths, read in self._read(files):
             done += len(paths)
             yield from zip(paths, classifier.classify(read, top), strict=True)
@@ -89,7 +95,7 @@ class Clip:
 
         Raises UsageError unless exactly one of the two is given, or when another model made the index.
         """
-        if (sentence is None or not sentence.strip()) == (like is None):
+        if (sentence is None or not check_text(sentence, "the sentence").strip()) == (like is None):
             raise UsageError("give either a sentence or a picture that the others should be like (--like PICTURE).")
         opened = index if isinstance(index, PictureIndex) else PictureIndex.open(Path(index))
         if like is not None:
@@ -115,7 +121,7 @@ class Clip:
         *,
         table: str | Path | None = None,
         add: Sequence[str] = (),
-        templates: str = "simple",
+        templates: Templates = "simple",
     ) -> Audit:
         """How often the pictures of each group get each label, without and with the labels of `add`.
 

@@ -26,7 +26,7 @@ from pinxit.files import read_json, replacing, write_json
 from pinxit.locks import alone_in
 from pinxit.models.layers import Activation
 from pinxit.recipes.clip.index_rows import AGAIN, CHUNK, Floats, Row, chunks_in, row_of, rows_of, vectors_in
-from pinxit.schema import Count, Whole
+from pinxit.schema import Count, Whole, checked, plain_number
 from pinxit.weights.tensor_files import write_tensors
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ class PictureIndex:
 
     @classmethod
     def create(
-        cls, folder: Path, model: str, fingerprint: str, width: int, activation: Activation | None = None
+        cls, folder: str | Path, model: str, fingerprint: str, width: int, activation: Activation | None = None
     ) -> PictureIndex:
         """A new index, or the existing one. Raises UsageError if that was made with another model."""
+        folder = Path(folder)
         about = {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width}
         about |= {} if activation is None else {"activation": activation}
         if not (folder / MANIFEST).exists():
@@ -90,8 +91,9 @@ class PictureIndex:
         return opened
 
     @classmethod
-    def open(cls, folder: Path) -> PictureIndex:
+    def open(cls, folder: str | Path) -> PictureIndex:
         """Raises DataError when `folder` holds no index or a file of it is damaged or lost."""
+        folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise DataError(f"{folder} holds no index ({MANIFEST}): make one with search index.")
         version = read_json(folder / MANIFEST, _Format, DataError, AGAIN)["format"]
@@ -157,10 +159,16 @@ class PictureIndex:
     def add(self, rows: Sequence[Row], vectors: Floats) -> None:
         """Write a chunk of vectors [n, E].
 
-        Raises PinxitError when it cannot be written; the index stays as it was.
+        Raises UsageError for another shape than the rows and the index have, PinxitError when it cannot be written; the
+        index stays as it was.
         """
         import torch
 
+        if vectors.shape != (len(rows), self.width):
+            raise UsageError(
+                f"{len(rows)} rows of the index {self.folder} need vectors [{len(rows)}, {self.width}], not "
+                f"{list(vectors.shape)}."
+            )
         with self.writing():
             path = self.folder / CHUNK.format(len(chunks_in(self.folder)))
             kept = torch.from_numpy(vectors.astype(np.float16))
@@ -198,16 +206,24 @@ class PictureIndex:
                 old.unlink()
 
     def search(self, vector: Floats, top: int) -> list[Hit]:
-        """The `top` nearest pictures to a unit vector [E], best first. Raises UsageError for a `top` below 1."""
-        if top < 1:
-            raise UsageError(f"top={top} finds nothing: give 1 or more.")
+        """The `top` nearest pictures to a unit vector [E], best first.
+
+        Raises UsageError for a `top` below 1 and for a vector of another width or with a number that is not finite.
+        """
+        top = checked(Count, plain_number(top), "top")
+        asked = np.asarray(vector, np.float32)
+        if asked.shape != (self.width,) or not np.isfinite(asked).all():
+            raise UsageError(f"a search needs a vector of {self.width} finite numbers.")
         if not len(self):
             return []
         graph = self.graph()
-        matches = graph.search(vector.astype(np.float32), min(top + len(self._older), len(self)))
+        matches = graph.search(asked, min(top + len(self._older), len(self)))
         near = [pair for pair in zip(matches.keys, matches.distances, strict=True) if int(pair[0]) not in self._older]
         hits = [Hit(Path(self.rows[int(key)].path), 1 - float(far)) for key, far in near]
         return sorted(hits, key=lambda hit: -hit.score)[:top]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_graph": None}  # another process opens the graph itself
 
     def graph(self) -> Graph:
         """The search graph over all rows that are not gone: the stored one, extended or rebuilt if outdated; cached."""

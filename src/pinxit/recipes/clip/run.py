@@ -9,6 +9,7 @@ from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.data.streams import stored
+from pinxit.models.ambient import learning
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.estimate import Stage
@@ -55,6 +56,7 @@ class ClipRun(StartingRun[ClipRunConfig]):
         return ("clip",)
 
 
+@learning()
 def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
     """Run `stages` in their order as far as time allows. Raises UsageError for an unknown one or a changed config."""
 

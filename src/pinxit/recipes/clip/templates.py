@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pinxit.errors import UsageError
 from pinxit.files import read_lines
+from pinxit.texts import check_text
 
 _PHOTOS_OF_BOTH = (
     "bad", "low resolution", "cropped", "bright", "dark", "close-up", "black and white", "pixelated", "jpeg corrupted",
@@ -39,16 +40,30 @@ def _sentences() -> Iterator[str]:
 
 SETS = {"imagenet80": imagenet80(), "simple": ("a photo of a {}.",), "label": ("{}",)}
 
+Templates = str | Path | Sequence[str]
+"""The name of a set, a file of templates, or templates."""
 
-def templates(name_or_file: str) -> tuple[str, ...]:
-    """A set by name, or the lines of a UTF-8 file. Raises UsageError when there are none or one lacks its {}."""
-    if name_or_file in SETS:
-        return SETS[name_or_file]
-    path = Path(name_or_file)
+
+def templates(given: Templates) -> tuple[str, ...]:
+    """A set by name, the lines of a UTF-8 file, or templates given themselves.
+
+    Raises UsageError when there are none or one lacks its {}.
+    """
+    if isinstance(given, str) and given in SETS:
+        return SETS[given]
+    if not isinstance(given, str | Path):
+        return _checked(given, "")
+    path = Path(given)
     if not path.exists():
-        raise UsageError(f"templates '{name_or_file}' are neither {', '.join(SETS)} nor a file.")
-    lines = read_lines(path, "templates")
-    for number, line in enumerate(lines, 1):
-        if line.count("{}") != 1:
-            raise UsageError(f"{path}, template {number}: '{line}' must hold {{}} once, where the label goes.")
-    return tuple(lines)
+        raise UsageError(f"templates '{given}' are neither {', '.join(SETS)} nor a file.")
+    return _checked(read_lines(path, "templates"), f"{path}, ")
+
+
+def _checked(lines: Iterable[str], where: str) -> tuple[str, ...]:
+    found = tuple(lines)
+    for number, line in enumerate(found, 1):
+        if check_text(line, f"{where}template {number}").count("{}") != 1:
+            raise UsageError(f"{where}template {number}: '{line}' must hold {{}} once, where the label goes.")
+    if not found:
+        raise UsageError("give at least one template, such as 'a photo of a {}.'.")
+    return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pinxit.errors import UsageError
+from pinxit.schema import Count, checked, plain_number
 from pinxit.texts import check_list, check_text
 
 if TYPE_CHECKING:
@@ -35,11 +36,9 @@ class ZeroShot:
     ) -> None:
         """Raises UsageError for no labels, for an empty or a repeated one, and for one too long for the model."""
         check_list(labels, "labels")
-        self.labels = [label.strip() for label in labels]
+        self.labels = [check_text(label, "a label").strip() for label in labels]
         if not self.labels or not all(self.labels):
             raise UsageError("give at least one label, and no empty one.")
-        for label in self.labels:
-            check_text(label, "a label")
         twice = next((label for label in self.labels if self.labels.count(label) > 1), None)
         if twice is not None:
             raise UsageError(f"the label '{twice}' is given twice.")
@@ -60,9 +59,7 @@ class ZeroShot:
 
     def guesses(self, vectors_NE: Vectors, top: int = 5) -> list[list[Guess]]:
         """`classify` for pictures that are already encoded. Raises UsageError for a `top` below 1."""
-        if top < 1:
-            raise UsageError(f"top={top} gives no label: give 1 or more.")
-        result = []
+        top, result = checked(Count, plain_number(top), "top"), []
         for row in self.shares(vectors_NE):
             best = np.argsort(-row, kind="stable")[:top]
             result.append([Guess(self.labels[place], float(row[place])) for place in best])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from pinxit.data.sources import open_training
 from pinxit.data.streams import Stream
+from pinxit.models.ambient import learning
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle import estimate
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
@@ -27,6 +28,7 @@ from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
 
 
+@learning()
 def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
     """Run `stages` (None: all) in their order as far as time allows; finished ones are skipped.
 

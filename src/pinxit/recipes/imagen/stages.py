@@ -8,6 +8,7 @@ import torch
 
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
+from pinxit.models.ambient import learning
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen import estimate
@@ -21,6 +22,7 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.stop import Stop
 
 
+@learning()
 def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
     """Run `stages` (None: all of the run's) in their order as far as time allows.
 

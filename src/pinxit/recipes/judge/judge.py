@@ -19,7 +19,7 @@ from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
 from pinxit.files import write_json
 from pinxit.functional.boxes import Detection, Detections
-from pinxit.models.ambient import opening, own_settings
+from pinxit.models.ambient import learning, opening, own_settings
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
@@ -183,6 +183,7 @@ def _described(one: Detection) -> str:
     return " ".join(part for part in (one.colour, one.name, *further) if part)
 
 
+@learning()
 def train(
     config: JudgeConfig, out: Path, device: str = "auto", progress: bool = True, init: Checkpoint | None = None
 ) -> tuple[Outcome, Path]:

@@ -9,6 +9,7 @@ from pinxit.data.embeddings import build_embeddings
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.data.vectors import build_vectors
+from pinxit.models.ambient import learning
 from pinxit.recipes.diffusion.stages import store_pictures
 from pinxit.recipes.karlo.embedder import Projected
 from pinxit.recipes.karlo.release import write_checkpoint
@@ -21,6 +22,7 @@ from pinxit.recipes.warm_start import check_fits
 from pinxit.training.stop import Stop
 
 
+@learning()
 def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
     """Run `stages` (None: all) in their order, as far as time allows.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pinxit.data.bank import Bank
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import build_vectors
+from pinxit.models.ambient import learning
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import ClipRowEncoder
@@ -24,6 +25,7 @@ from pinxit.texts import counted
 from pinxit.training.stop import Stop
 
 
+@learning()
 def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
     """Run `stages` (None: all of the run's) in their order until they are done or `stop` says so.
 
