@@ -142,6 +142,16 @@ def test_gradient_caching_counts_the_second_pass_and_keeps_borders_of_all_and_th
     assert whole_batch.memory(at_once) - large.memory(many) == pytest.approx((64 - 32) * inside)
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_costs_are_counted_without_weights(recipe: str) -> None:
+    """Those of a large preset would fill the machine."""
+    for stage in stages_of(f"{recipe}/nano"):
+        with torch.device("meta"):
+            modules = stage.build().modules()
+        held = [parameter for module in modules.values() for parameter in module.parameters()]
+        assert held and all(parameter.is_meta for parameter in held)
+
+
 def test_all_that_learns_is_counted() -> None:
     """The article's unCLIP: both priors, the decoder and its upsamplers."""
     config = unclip.preset("paper")

@@ -69,8 +69,10 @@ _alone = RLock()  # threads share the global generator
 def seeded(build: Callable[[], T], seed: int, purpose: str) -> T:
     """`build()` with torch's global CPU generator seeded for it, and restored afterwards.
 
-    For constructors that draw their initial weights from torch's global generator.
+    For constructors that draw their initial weights from torch's global generator. On the meta device, where nothing is
+    drawn, they stay there.
     """
-    with _alone, opening():
+    shapes_alone = torch.get_default_device().type == "meta"
+    with _alone, torch.random.fork_rng(devices=[]) if shapes_alone else opening():
         torch.manual_seed(key(seed, purpose))
         return build()
