@@ -381,7 +381,8 @@ def test_what_a_program_has_set_for_all_of_torch_does_not_reach_a_run(
     assert torch.equal(before, torch.get_rng_state())
     usual, odd = saved(tmp_path / "usual"), saved(tmp_path / "odd")
     assert all(one.dtype == odd[name].dtype and torch.equal(one, odd[name]) for name, one in usual.items())
-    assert net.first.weight.dtype == torch.float32 and net.first.weight.device.type == "cpu"
+    assert net.first.weight.dtype == torch.float32
+    assert net.first.weight.is_meta == (found[2].type == "meta"), "who builds there asks for shapes alone"
 
 
 def test_plans_are_checked() -> None:
