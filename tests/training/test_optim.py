@@ -114,6 +114,12 @@ def test_seeded_leaves_the_global_stream_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
+def test_a_seeded_step_keeps_its_precision() -> None:
+    """A network with dropout runs inside `seeded`, in the autocast of its step."""
+    with torch.autocast("cpu", torch.bfloat16):
+        assert seeded(lambda: nn.Linear(4, 4)(torch.ones(1, 4)).dtype, 0, "x") == torch.bfloat16
+
+
 def test_measured_cost_of_a_known_network() -> None:
     """Linear layers cost 2 in*out a picture forward, twice that backward; the first needs no gradient of its input,
     but here its input holds the table's rows and the noise, so only the table's lookup is free."""

@@ -35,7 +35,7 @@ class _Float32:
                 torch.set_default_dtype(self.found)
 
 
-_float32 = _Float32()
+default_float32 = _Float32()
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def own_settings() -> Iterator[None]:
     """Inside the block, or the function that it decorates, new tensors are float32 on the CPU, and there is no autocast
     but that of the block.
     """
-    with ExitStack() as around, _float32:
+    with ExitStack() as around, default_float32:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 around.enter_context(torch.autocast(kind, enabled=False))

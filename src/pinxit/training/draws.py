@@ -16,7 +16,7 @@ import torch
 
 from pinxit.data.order import mix
 from pinxit.functional.draws import RowStreams
-from pinxit.models.ambient import opening
+from pinxit.models.ambient import default_float32
 from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
@@ -69,10 +69,9 @@ _alone = RLock()  # threads share the global generator
 def seeded(build: Callable[[], T], seed: int, purpose: str) -> T:
     """`build()` with torch's global CPU generator seeded for it, and restored afterwards.
 
-    For constructors that draw their initial weights from torch's global generator. On the meta device, where nothing is
-    drawn, they stay there.
+    For constructors that draw their initial weights from torch's global generator, and for dropout. Device and autocast
+    stay as they are: costs are counted on the meta device, and a step may run in bfloat16.
     """
-    shapes_alone = torch.get_default_device().type == "meta"
-    with _alone, torch.random.fork_rng(devices=[]) if shapes_alone else opening():
+    with _alone, default_float32, torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, purpose))
         return build()
