@@ -88,3 +88,9 @@ def test_no_extra_is_taken_for_a_style(name: str) -> None:
     assert [
         text for text in texts if len(re.findall(r"pinxit\\?\[", text)) != render(text).plain.count("pinxit[")
     ] == []
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_paragraphs_of_the_help_flow(name: str) -> None:
+    """A break of the source, at 120 characters, would leave a ragged line on a terminal of 80 columns."""
+    assert re.findall(r"^\S.*\n\S.*", KNOWN[name].help, re.M) == []

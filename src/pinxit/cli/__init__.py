@@ -29,6 +29,7 @@ from pinxit.cli import (
     train,
     vary,
 )
+from pinxit.cli.help import flow
 from pinxit.errors import PinxitError
 from pinxit.texts import printable
 
@@ -57,6 +58,7 @@ app.add_typer(search.app, name="search")
 app.add_typer(train.app, name="train")
 app.add_typer(eval.app, name="eval")
 app.add_typer(data.app, name="data")
+flow(app)
 
 
 def _print_version(requested: bool) -> None:
