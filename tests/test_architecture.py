@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pinxit
 
 SOURCE = Path(pinxit.__file__).parent
+RECORDS = ("log", "benchmarks")  # what was done on a day, which stays as it was
 
 # Top to bottom, as in docs/architecture.md; a module may import from its own room and from those below.
 ROOMS = [
@@ -124,3 +127,14 @@ def test_import_and_help_load_nothing_heavy() -> None:
 
 def test_programs_see_the_types() -> None:
     assert (SOURCE / "py.typed").is_file()
+
+
+def test_extras_are_installed_from_a_clone() -> None:
+    """pip would look for `pinxit[ray]` on an index, where there is none, unless pinxit was installed before."""
+    root = SOURCE.parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    pages = [root / "README.md", *(root / "docs").glob("*.md")]
+    told = {path: path.read_text("utf-8") for path in [*pages, *MODULES.values()] if path.stem not in RECORDS}
+    assert [path for path, text in told.items() if re.search(r"pip install [\"']?pinxit", text)] == []
+    asked = {extra for text in told.values() for extra in re.findall(r"""[^a-z_]install\(["'](\w+)""", text)}
+    assert {"imagen", "ray", "search"} <= asked <= extras.keys()

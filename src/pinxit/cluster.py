@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from pinxit.errors import PinxitError, UsageError
+from pinxit.errors import PinxitError, UsageError, install
 
 OBJECTS = 128 * 2**20  # bytes of a local cluster's object store: little passes between processes
 REFUSED = "refused"  # the column of a row with the sentence why it was not done, or ""
@@ -33,7 +33,7 @@ TURNS = 4  # batches per process, if there are enough rows
 def check_installed() -> None:
     """Raise UsageError where Ray is not installed."""
     if find_spec("ray") is None:
-        raise UsageError('--engine ray needs Ray: pip install "pinxit[ray]".')
+        raise UsageError(f"--engine ray needs Ray: {install('ray')}.")
 
 
 @contextmanager

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def install(extra: str) -> str:
+    """The command that brings an extra, for messages; it also works where pinxit runs from a clone uninstalled."""
+    return f'pip install -c constraints.txt ".[{extra}]" in a clone of pinxit'
+
+
 class PinxitError(Exception):
     """Something the user can mend. The command line prints the message and exits with `exit_code`."""
 

@@ -24,7 +24,7 @@ import pytest
 from pinxit import cluster
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
-from pinxit.errors import UsageError
+from pinxit.errors import UsageError, install
 from pinxit.locks import alone
 from tests.cli.helpers import Cli
 from tests.data.test_streams import spoil
@@ -172,7 +172,7 @@ def test_without_ray_or_with_workers_alone_one_sentence_says_so(
 ) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     done = cli(*words(given, given / "out", "--engine", "ray"))
-    assert (done.code, done.err) == (2, 'pinxit: --engine ray needs Ray: pip install "pinxit[ray]".\n')
+    assert (done.code, done.err) == (2, f"pinxit: --engine ray needs Ray: {install('ray')}.\n")
     done = cli(*words(given, given / "out", "--workers", 2))
     assert done.code == 2 and "--workers 2 is for --engine ray" in done.err
     assert not (given / "out").exists()

@@ -83,10 +83,12 @@ def test_examples_can_be_copied_from_a_terminal_of_80_columns(name: str) -> None
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_no_extra_is_taken_for_a_style(name: str) -> None:
-    """`pinxit[ray]`, without a backslash, would be shown as `pinxit`."""
+    """`pinxit[ray]` and `.[ray]`, without a backslash, would be shown as `pinxit` and `.`."""
     texts = [KNOWN[name].help, *(param.help for param in KNOWN[name].params if getattr(param, "help", None))]
     assert [
-        text for text in texts if len(re.findall(r"pinxit\\?\[", text)) != render(text).plain.count("pinxit[")
+        text
+        for text in texts
+        if len(re.findall(r"[t.]\\?\[[a-z]", text)) != len(re.findall(r"[t.]\[[a-z]", render(text).plain))
     ] == []
 
 

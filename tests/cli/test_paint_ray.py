@@ -19,6 +19,7 @@ from pinxit import cluster
 from pinxit.cli.paint_output import read_results, write_results
 from pinxit.cli.paint_ray import Painting
 from pinxit.cli.painter_choice import PainterChoice
+from pinxit.errors import install
 from pinxit.types import Ranked
 from tests.cli.helpers import Cli
 from tests.processes import below
@@ -91,7 +92,7 @@ def test_what_was_painted_before_is_told_best_first_however_many_were_kept(tmp_p
 def test_without_ray_one_sentence_says_how_to_install_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     done = cli("paint", "a cat", "--engine", "ray")
-    assert (done.code, done.err) == (2, 'pinxit: --engine ray needs Ray: pip install "pinxit[ray]".\n')
+    assert (done.code, done.err) == (2, f"pinxit: --engine ray needs Ray: {install('ray')}.\n")
 
 
 def test_options_that_do_not_fit_are_refused(cli: Cli) -> None:

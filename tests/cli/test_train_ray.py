@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from pinxit import cluster
 from pinxit.cli.train import by_ray as module
 from pinxit.cli.train.by_ray import arguments, crew
-from pinxit.errors import UsageError
+from pinxit.errors import UsageError, install
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from tests.cli.helpers import Cli
@@ -65,7 +65,7 @@ def test_workers_are_rays_and_ray_must_be_there(cli: Cli, tmp_path: Path, monkey
     assert (done.code, "--workers 2 is for --engine ray" in done.err) == (2, True)
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     done = cli("train", "judge", "--out", tmp_path, "--engine", "ray")
-    assert (done.code, done.err) == (2, 'pinxit: --engine ray needs Ray: pip install "pinxit[ray]".\n')
+    assert (done.code, done.err) == (2, f"pinxit: --engine ray needs Ray: {install('ray')}.\n")
 
 
 def test_a_config_that_does_not_fit_starts_no_cluster(

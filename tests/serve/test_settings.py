@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pinxit.errors import PinxitError, UsageError
+from pinxit.errors import PinxitError, UsageError, install
 from pinxit.recipes.placing import Placing
 from pinxit.serve import server
 from pinxit.serve.app import freeze_loaded_objects
@@ -142,7 +142,7 @@ def test_ray_is_asked_for_where_it_is_the_engine_alone(cli: Cli, monkeypatch: py
     checked: list[str] = []
     monkeypatch.setattr(server, "check", lambda settings: checked.append(settings.engine))
     done = cli("serve", "--check", "--engine", "ray")
-    assert done.code == 2 and done.err == 'pinxit: --engine ray needs Ray: pip install "pinxit[ray]".\n'
+    assert done.code == 2 and done.err == f"pinxit: --engine ray needs Ray: {install('ray')}.\n"
     assert cli("serve", "--show-config", "--engine", "ray").code == 0
     assert cli("serve", "--check").code == 0 and checked == ["local"]
 

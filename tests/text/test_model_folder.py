@@ -148,7 +148,7 @@ def test_without_a_library_the_sentence_says_what_to_install(tmp_path: Path, mon
     save_tiny(tmp_path, "t5")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "transformers", None)
-        refused(tmp_path, r'is a t5 model, which needs transformers: pip install "pinxit\[imagen\]"', UsageError)
+        refused(tmp_path, r'is a t5 model, which needs transformers: pip install .* "\.\[imagen\]"', UsageError)
     (tmp_path / "tokenizer.json").rename(tmp_path / "spiece.model")
     monkeypatch.setattr(language_models, "_installed", lambda _: False)
     refused(tmp_path, "SentencePiece tokenizer, which needs two more packages: pip install", UsageError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -22,7 +23,7 @@ def _flowing(text: str | None, verb: Callable[..., Any] | None) -> str:
     """The help without breaks within paragraphs; indented lines, which are lists and examples, stay as they are."""
     lines = inspect.cleandoc(text or getattr(verb, "__doc__", None) or "").split("\n")
     found = lines[:1]
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if before and line and not before.startswith(" ") and not line.startswith(" "):
             found[-1] += f" {line}"
         else:

@@ -11,7 +11,7 @@ from pinxit import cluster
 from pinxit.cli.console import print_json, print_lines
 from pinxit.cli.options import Engine
 from pinxit.cli.painter_settings import halves, value_of
-from pinxit.errors import PinxitError, UsageError
+from pinxit.errors import PinxitError, UsageError, install
 
 if TYPE_CHECKING:
     from pinxit.serve.settings import Settings
@@ -63,7 +63,7 @@ def serve(
     """Serve pictures to programs that use the OpenAI images API, and a web page to people.
 
     Settings come from --config, then from the environment (PINXIT_SERVE_PORT=9000), then from options; the last one
-    wins. Needs the extra: pip install "pinxit\\[serve]".
+    wins. Needs the extra: pip install -c constraints.txt ".\\[serve]" in a clone of pinxit.
 
     [bold]Examples[/bold]
 
@@ -88,7 +88,7 @@ def serve(
     try:
         from pinxit.serve import server
     except ImportError as error:
-        raise PinxitError(f'{error.name} is missing: pip install "pinxit[serve]".') from error
+        raise PinxitError(f"{error.name} is missing: {install('serve')}.") from error
     if check:
         print_json(server.check(settings))
         return

@@ -1,7 +1,7 @@
 """C2PA: a signed manifest in every finished picture that says how it was made, if a certificate is configured.
 
-Needs the extra: pip install "pinxit[c2pa]". A signature contains its time, so the files differ from those of `pinxit
-paint`; the pixels do not.
+Needs the extra c2pa. A signature contains its time, so the files differ from those of `pinxit paint`; the pixels do
+not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pinxit import __version__
-from pinxit.errors import PinxitError, UsageError
+from pinxit.errors import PinxitError, UsageError, install
 from pinxit.pictures import Format, encode_picture
 from pinxit.serve.encoding import MEDIA_TYPES
 
@@ -33,7 +33,7 @@ class Signer:
         try:
             import c2pa
         except ImportError as error:
-            raise PinxitError('c2pa_certificate: c2pa is missing: pip install "pinxit[c2pa]".') from error
+            raise PinxitError(f"c2pa_certificate: c2pa is missing: {install('c2pa')}.") from error
         self.c2pa, self.lock = c2pa, threading.Lock()
         try:
             about = c2pa.C2paSignerInfo(algorithm.encode(), certificate, key, None)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pinxit.errors import CheckpointError, UsageError
+from pinxit.errors import CheckpointError, UsageError, install
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.pooling import Pooling
@@ -106,7 +106,7 @@ def _load(folder: ModelFolder, family: Family, dtype: torch.dtype) -> tuple[Any,
         import transformers
     except ImportError as error:
         what = f"{folder.weights} is a {folder.model_type} model"
-        raise UsageError(f'{what}, which needs transformers: pip install "pinxit[imagen]".') from error
+        raise UsageError(f"{what}, which needs transformers: {install('imagen')}.") from error
     if folder.sentencepiece and not all(map(_installed, ("sentencepiece", "google.protobuf"))):
         what = f"{folder.tokenizer} has a SentencePiece tokenizer"
         raise UsageError(f"{what}, which needs two more packages: pip install sentencepiece protobuf.")

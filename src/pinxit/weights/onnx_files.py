@@ -1,6 +1,6 @@
 """Networks as ONNX files: written by torch's exporter, and compared with the network by ONNX Runtime.
 
-`pip install "pinxit[onnx]"`. The number of rows is dynamic, and so are other axes that a `Network` names.
+Needs the extra onnx. The number of rows is dynamic, and so are other axes that a `Network` names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pinxit.errors import PinxitError, UsageError
+from pinxit.errors import PinxitError, UsageError, install
 from pinxit.models.method import Method
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -56,7 +56,7 @@ def check_installed() -> None:
     """Raise UsageError if packages that write and check ONNX are not installed."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise UsageError(f'--to onnx needs {", ".join(missing)}: pip install "pinxit[onnx]".')
+        raise UsageError(f"--to onnx needs {', '.join(missing)}: {install('onnx')}.")
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """A tower compiled by OpenVINO, where that is installed: on CPUs faster than anything PyTorch offers here.
 
-`pip install "pinxit[openvino]"`; benchmarks/clip.py measures it.
+Needs the extra openvino; benchmarks/clip.py measures it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pinxit.errors import UsageError
+from pinxit.errors import UsageError, install
 from pinxit.models.method import Method
 
 Engine = Literal["auto", "torch", "openvino"]
@@ -33,7 +33,7 @@ def pick_engine(requested: Engine, device: torch.device) -> Engine:
     if requested == "auto":
         return "openvino" if installed and device.type == "cpu" else "torch"
     if requested == "openvino" and not installed:
-        raise UsageError('the engine openvino is not installed: pip install "pinxit[openvino]".')
+        raise UsageError(f"the engine openvino is not installed: {install('openvino')}.")
     if requested == "openvino" and device.type != "cpu":
         raise UsageError(f"the engine openvino works on the CPU, not on {device}.")
     if requested not in ("torch", "openvino"):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-from pinxit.errors import DataError, PinxitError, UsageError
+from pinxit.errors import DataError, PinxitError, UsageError, install
 from pinxit.files import read_json, replacing, write_json
 from pinxit.locks import alone_in
 from pinxit.models.layers import Activation
@@ -267,5 +267,5 @@ def _graphs() -> Any:
     try:
         from usearch.index import Index
     except ImportError as error:
-        raise UsageError("searching needs the package usearch: pip install 'pinxit[search]'.") from error
+        raise UsageError(f"searching needs the package usearch: {install('search')}.") from error
     return Index
