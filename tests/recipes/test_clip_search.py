@@ -23,6 +23,7 @@ from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.graph_files import read_graph, write_graph
 from pinxit.recipes.clip.index import PictureIndex
 from pinxit.recipes.clip.index_rows import Row
 from pinxit.recipes.clip.search import by_picture, by_text, fill
@@ -34,7 +35,7 @@ pytest.importorskip("usearch")
 
 def test_a_graph_does_not_hang_torchs_compiler() -> None:
     """In a process that has not imported torch yet."""
-    graphs, products = "pinxit.recipes.clip.index import _graphs", "pinxit.models.recorded import packed_products"
+    graphs, products = "pinxit.recipes.clip.graph_files import _graphs", "pinxit.models.recorded import packed_products"
     script = f"from {graphs}; _graphs(); from {products}; packed_products()"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
 
@@ -313,7 +314,7 @@ def test_a_graph_of_another_index_is_made_again(
     (graph,) = index.folder.glob("graph-*")
     other = Index(ndim=width, metric="cos", dtype="f16")
     other.add(np.arange(count) + 100, np.eye(count, width, dtype=np.float32))
-    other.save(str(graph))
+    write_graph(other, graph)
     assert by_text(PictureIndex.open(index.folder), encoder, "a fox", 5) == hits
 
 
@@ -342,6 +343,28 @@ def test_a_graph_that_a_full_disk_cut_is_refused_and_a_cut_one_is_made_again(
     again.settle()
     assert graph.stat().st_size == whole
     assert again.search(np.eye(1, encoder.width)[0], 1)[0].score == pytest.approx(1, abs=1e-3)
+
+
+def test_a_graph_with_a_flipped_bit_is_made_again(tmp_path: Path) -> None:
+    """usearch itself follows what it says, and ends the process."""
+    rng, files = np.random.default_rng(0), [tmp_path / str(number) for number in range(64)]
+    vectors = rng.normal(size=(64, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for file in files:
+        file.touch()
+    index = PictureIndex.create(tmp_path / "i", "toy", "0", 8)
+    index.add([Row.of(file) for file in files], vectors)
+    index.settle()
+    (graph,), wanted = index.folder.glob("*.usearch"), [hit.path for hit in index.search(vectors[5], 3)]
+    whole = graph.read_bytes()
+    assert read_graph(graph, view=True) is not None
+    for place in [*rng.integers(len(whole), size=8), len(whole) - 1]:
+        graph.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.integers(8)]) + whole[place + 1 :])
+        assert read_graph(graph, view=True) is None
+    again = PictureIndex.open(index.folder)
+    assert [hit.path for hit in again.search(vectors[5], 3)] == wanted
+    again.settle()
+    assert read_graph(graph, view=True) is not None
 
 
 def test_a_lost_chunk_is_told_whatever_graphs_are_there(tmp_path: Path, folder: Path, encoder: ClipEncoder) -> None:

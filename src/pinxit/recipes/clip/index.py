@@ -3,7 +3,8 @@
 index.json             format, the model that made the vectors and its activation, their width
 chunk-000000.safetensors ...   float16 vectors [n, E]; in the header each row's file, size and modification time
 gone.json              rows whose file has changed or vanished since
-graph-....usearch      the search graph over the rows that its name says; rebuilt from the chunks when it is missing
+graph-....usearch      the search graph over the rows that its name says; rebuilt from the chunks when it is missing or
+                       damaged
 
 Chunks are only ever added, each by an atomic rename; the graph can be rebuilt from them. A million rows of 512 numbers
 are 1 GB of chunks and as much of graph, which is memory-mapped.
@@ -14,17 +15,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-from pinxit.errors import DataError, PinxitError, UsageError, install
-from pinxit.files import read_json, replacing, write_json
+from pinxit.errors import DataError, UsageError
+from pinxit.files import read_json, write_json
 from pinxit.locks import alone_in
 from pinxit.models.layers import Activation
+from pinxit.recipes.clip.graph_files import new_graph, read_graph, write_graph
 from pinxit.recipes.clip.index_rows import AGAIN, CHUNK, Floats, Row, chunks_in, row_of, rows_of, vectors_in
 from pinxit.schema import Count, Whole, checked, plain_number
 from pinxit.weights.tensor_files import write_tensors
@@ -194,13 +196,7 @@ class PictureIndex:
     def _keep_graph(self) -> None:
         graph, path = self.graph(), self._graph_path(len(self.rows))
         if self._covered != len(self.rows) or not path.exists():
-            with replacing(path) as temporary:
-                try:
-                    graph.save(str(temporary))
-                except RuntimeError as error:
-                    raise PinxitError(f"cannot write {path}: {error}.") from error
-                if temporary.stat().st_size != graph.serialized_length:  # which happens on a full disk without an error
-                    raise PinxitError(f"cannot write {path}: the disk did not take all of it.")
+            write_graph(graph, path)
         for old in self.folder.glob("graph-*.usearch"):
             if old != path:
                 old.unlink()
@@ -243,15 +239,14 @@ class PictureIndex:
 
     def _stored_graph(self) -> tuple[int, Graph]:
         """The longest graph on disk that excludes the rows that are gone, and how many rows it covers."""
-        graphs = _graphs()
         for rows in sorted({len(self.rows), *self._lengths()}, reverse=True):
             path = self._graph_path(rows)
             if rows <= len(self.rows) and path.exists():
-                with suppress(Exception):  # a damaged graph is rebuilt
-                    graph = graphs.restore(str(path), view=rows == len(self.rows))
-                    if graph.ndim == self.width and len(graph) == rows - sum(row < rows for row in self.gone):
-                        return rows, graph
-        return 0, graphs(ndim=self.width, metric="cos", dtype="f16")
+                graph = read_graph(path, view=rows == len(self.rows))  # a damaged graph is rebuilt
+                left = rows - sum(row < rows for row in self.gone)
+                if graph is not None and graph.ndim == self.width and len(graph) == left:
+                    return rows, graph
+        return 0, new_graph(self.width)
 
     def _lengths(self) -> list[int]:
         names = (path.name.split("-") for path in self.folder.glob("graph-*-*.usearch"))
@@ -261,11 +256,3 @@ class PictureIndex:
         """The file of the graph over the first `rows` rows, less those that are gone."""
         gone = hashlib.sha256(json.dumps(sorted(self.gone)).encode()).hexdigest()[:8]
         return self.folder / f"graph-{rows}-{gone}.usearch"
-
-
-def _graphs() -> Any:
-    try:
-        from usearch.index import Index
-    except ImportError as error:
-        raise UsageError(f"searching needs the package usearch: {install('search')}.") from error
-    return Index
