@@ -93,6 +93,10 @@ def test_what_is_kept_serves_a_longer_sweep_but_nobody_elses(tmp_path: Path) -> 
     assert stand.calls == [PLANNED[2]]
     with pytest.raises(UsageError, match="other settings"):
         sweep(ASKED, PLANNED, SweepPainter(stand, {}), TRUTH, part=part, identity={"painter": "y"})
+    for change in ({"seed": 9}, {"prompt": "a cat"}, {"expected": ASKED[1].expected}):
+        other = [replace(ASKED[0], **change), *ASKED[1:]]
+        with pytest.raises(UsageError, match="other settings"):
+            sweep(other, PLANNED, SweepPainter(stand, {}), TRUTH, part=part, identity={"painter": "x"})
 
 
 def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> None:

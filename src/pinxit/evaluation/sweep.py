@@ -5,6 +5,7 @@ All settings are given the same questions and seeds, and so start from the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -94,9 +95,11 @@ def sweep(
     """Paint and measure every combination, in their order.
 
     With `part`, finished combinations are saved in that file and resumed from it; `identity` describes the exam.
-    `watch` gets the number of finished combinations. Raises UsageError when the file belongs to another exam.
+    `watch` gets the number of finished combinations. Raises UsageError when the file belongs to another exam, or to
+    other questions.
     """
-    kept = parts.resume(part, identity or {}, _Rows, _read) or []
+    about = {**(identity or {}), "questions": _digest(asked)}  # another version may ask others in an equal exam
+    kept = parts.resume(part, about, _Rows, _read) or []
     trials = []
     for number, settings in enumerate(planned):
 
@@ -108,10 +111,15 @@ def sweep(
             tried = _try(asked, settings, painter, truth, within)
             kept.append(tried)
             if part:
-                parts.keep(part, identity or {}, {"tried": [_kept(one) for one in kept]})
+                parts.keep(part, about, {"tried": [_kept(one) for one in kept]})
         trials.append(tried)
         within(1.0)
     return trials
+
+
+def _digest(asked: Sequence[Question]) -> str:
+    told = json.dumps([(one.prompt, one.seed, asdict(one.expected)) for one in asked])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _try(asked: Sequence[Question], settings: Settings, painter: SweepPainter, truth: Truth, watch: Watch) -> Trial:
