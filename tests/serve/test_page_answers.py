@@ -35,7 +35,7 @@ class Made:
         self.page, self.jobs = page, list[dict[str, Any]]()
         self.models = [PAINTER, {"id": "clip", "can": ["embed"]}]
         self.sent, self.slow, self.streams = list[str](), dict[str, list[Callable[[], None]]](), list[Any]()
-        self.key = ""
+        self.key, self.unsearched = "", 0
         page.route("**/api/**", self._answer)
 
     def release(self, text: str) -> None:
@@ -88,6 +88,8 @@ class Made:
         if name == "jobs":
             self.jobs.append(made_job(100 + len(self.jobs), state="queued"))
             return {"jobs": [self.jobs[-1]]}
+        if name == "search":
+            return {"hits": [], "unsearched": self.unsearched}
         if name == "classify":
             return {"labels": [{"label": "cat", "share": 1.0}]}
         found = next((one for one in self.jobs if name.startswith(f"jobs/{one['id']}")), None)
@@ -258,6 +260,15 @@ def test_classes_are_those_of_the_picture_that_is_shown(made: Made, server: Runn
     page.click("#classify-go")
     page.locator("#guesses li").wait_for()
     assert not page.locator("#classify-empty").is_visible()
+
+
+def test_a_search_says_how_many_pictures_it_cannot_find_yet(made: Made, server: Running) -> None:
+    page = opened(made, server)
+    page.click("#tab-search")
+    page.fill("#sentence", "a star")
+    for made.unsearched, said in ((2, "2 pictures cannot be found yet"), (1, "1 picture cannot"), (0, "no pictures")):
+        page.keyboard.press("Enter")
+        page.locator("#hits p", has_text=said).wait_for()
 
 
 def test_a_picture_dropped_on_the_tab_edit_is_opened_there(made: Made, server: Running) -> None:

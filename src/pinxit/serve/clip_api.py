@@ -49,9 +49,11 @@ async def search(request: Request, asked: SearchRequest, context: ContextDep) ->
     else:
         start = [f"{CLIP}/texts"], check_text(asked.sentence or "", "sentence")
     (vector,) = await clip_vectors(request, [start], context)
-    call = records.nearest(owner_of(request, context), context.catalog.clip_name, vector, asked.top)
-    best = await context.jobs.store.do(call)
-    return HitsOut(hits=[Hit(picture=name, job=job, url=url_of(name), score=score) for name, job, score in best])
+    whose = owner_of(request, context), context.catalog.clip_name
+    calls = records.nearest(*whose, vector, asked.top), records.count_not_embedded(*whose)
+    best, left = await context.jobs.store.do(lambda db: (calls[0](db), calls[1](db)))  # of one moment
+    hits = [Hit(picture=name, job=job, url=url_of(name), score=score) for name, job, score in best]
+    return HitsOut(hits=hits, unsearched=left)
 
 
 async def _picture_start(request: Request, given: str, context: Context) -> tuple[list[str], Any]:

@@ -141,6 +141,7 @@ class HitsOut(BaseModel):
     """The most similar first."""
 
     hits: list[Hit]
+    unsearched: int = Field(0, description="Your pictures that no search finds yet: this CLIP has not embedded them.")
 
 
 def url_of(name: str) -> str:

@@ -189,6 +189,12 @@ def nearest(
     return call
 
 
+def count_not_embedded(owner: str, clip: str) -> Callable[[sqlite3.Connection], int]:
+    """How many pictures of an owner have no embedding of this CLIP, so that `nearest` does not find them."""
+    query = "SELECT count(*) FROM pictures JOIN jobs ON jobs.id = job WHERE owner = ? AND clip IS NOT ?"
+    return lambda db: int(db.execute(query, (owner, clip)).fetchone()[0])
+
+
 def not_embedded(clip: str, after: str, limit: int) -> Callable[[sqlite3.Connection], list[str]]:
     """The names of pictures without an embedding of this CLIP, in order, from the one behind `after`."""
     query = "SELECT id FROM pictures WHERE clip IS NOT ? AND id > ? ORDER BY id LIMIT ?"

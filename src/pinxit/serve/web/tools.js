@@ -67,7 +67,11 @@ async function search() {
     }));
     return tile;
   }));
-  if (!found.hits.length) $("hits").replaceChildren(make("p", { className: "quiet" }, "There are no pictures yet."));
+  const left = found.unsearched;
+  if (left) $("hits").prepend(make("p", { className: "quiet" }, left === 1
+    ? "1 picture cannot be found yet: it has no CLIP embedding so far."
+    : `${left} pictures cannot be found yet: they have no CLIP embeddings so far.`));
+  else if (!found.hits.length) $("hits").replaceChildren(make("p", { className: "quiet" }, "There are no pictures yet."));
 }
 
 export function start() {
