@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from rich.console import Console
 
@@ -15,6 +17,16 @@ def test_names_stand_on_the_left_and_figures_on_the_right(capsys: pytest.Capture
     pair, counting = (next(line for line in lines if name in line) for name in ("pair", "counting"))
     assert pair.index("pair") == counting.index("counting")
     assert len(pair) == len(counting) and pair.endswith("1.00") and counting.endswith("0.5")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_a_table_is_shown_in_any_encoding_and_is_no_markup(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
+    show_table("runs/[red]x: 红", ["task", "95 %"], [["[/bold]", "0.10–0.20"]])
+    said = written.getvalue().decode(encoding)
+    assert all(text.encode(encoding, "backslashreplace").decode(encoding) in said for text in ("x: 红", "0.10–0.20"))
+    assert "[/bold]" in said and "runs/[red]x" in said
 
 
 @pytest.mark.parametrize("width", [150, 80, 40])

@@ -90,8 +90,10 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
     assert (tmp_path / "halved.json.part").is_file() and not halved.exists()
     other = sweep(cli, shelf, "nano", *options, "--seed", 1, "--out", halved, prompts=2)
     assert other.code == 2 and "holds half of an exam with other settings" in other.err
+    shown: list[bool] = []
+    monkeypatch.setattr("pinxit.cli.eval.report.print_rich", lambda *_: shown.append(halved.is_file()))
     assert sweep(cli, shelf, "nano", *options, "--out", halved, prompts=2).code == 0
-    assert calls[3:] == [("heun", 2), ("heun", 3)]
+    assert calls[3:] == [("heun", 2), ("heun", 3)] and shown == [True]
     assert without_time(rows_of(halved)) == without_time(rows_of(whole))
     assert [row["evaluations"] for row in rows_of(whole)] == [2, 3, 3, 5]
 

@@ -84,6 +84,33 @@ def test_report_table_and_sheet(judge: str, tmp_path: Path, monkeypatch: pytest.
     assert sheet.is_file() and not (tmp_path / "report.json.part").exists()
 
 
+def test_half_an_exam_of_another_machine_or_version_is_not_gone_on_with(
+    judge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report would name one origin for all of its figures."""
+    painter, out = Exact(), tmp_path / "report.json"
+    paint, halves = painter.paint_many, iter([True, False])
+
+    def stop(*asked: Any, **more: Any) -> list[list[Ranked]]:
+        if not next(halves, True):
+            raise PinxitError("stopped")
+        return paint(*asked, **more)
+
+    monkeypatch.setattr(painter, "paint_many", stop)
+    monkeypatch.setattr("pinxit.api.load", lambda checkpoint, device: painter)
+    asked = ("--prompts", "12", "--candidates", "1", "--judge", judge, "--out", str(out))
+    with pytest.raises(PinxitError, match="stopped"):
+        run(*asked)
+    for place, value in (("pinxit.training.machine.machine", lambda device: {}), ("pinxit.__version__", "0")):
+        with monkeypatch.context() as patch, pytest.raises(UsageError, match="half of an exam with other settings"):
+            patch.setattr(place, value)
+            run(*asked)
+    shown: list[bool] = []
+    monkeypatch.setattr("pinxit.cli.eval.report.print_rich", lambda *_: shown.append(out.is_file()))
+    run(*asked)
+    assert shown == [True]  # the terminal may be gone, but not the report
+
+
 def test_the_judge_alone(judge: str) -> None:
     text = run("--judge-only", "--prompts", "6", "--judge", judge)
     assert "judge: true accepted" in text and "best of" not in text

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.console import print_json
+from pinxit.cli.console import plain, print_json, print_rich
 from pinxit.cli.open_clip import clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.errors import UsageError
-from pinxit.texts import printable
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from pinxit.recipes.clip.audit import Rates
 
 
@@ -72,7 +69,7 @@ def _show(rates: Rates, title: str, before: Rates | None) -> None:
     from rich.table import Column, Table
 
     labels = list(next(iter(rates.values())))
-    table = Table("group", "pictures", *(Column(_cell(label)) for label in labels), title=_cell(title))
+    table = Table("group", "pictures", *(Column(plain(label)) for label in labels), title=plain(title))
     for group, row in rates.items():
         cells = []
         for label, rate in row.items():
@@ -81,12 +78,5 @@ def _show(rates: Rates, title: str, before: Rates | None) -> None:
             if before and label in before[group]:
                 moved = f" {rate.share - before[group][label].share:+.1%}"
             cells.append(f"{rate.share:.1%}{moved}\n({low:.1%} to {high:.1%})")
-        table.add_row(_cell(group), str(next(iter(row.values())).of), *cells)
-    Console().print(table)
-
-
-def _cell(text: str) -> Text:
-    """Users' text as a table cell: never parsed as markup, control characters escaped."""
-    from rich.text import Text
-
-    return Text(printable(text))
+        table.add_row(plain(group), str(next(iter(row.values())).of), *cells)
+    print_rich(Console(), table)

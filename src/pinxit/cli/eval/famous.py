@@ -65,11 +65,11 @@ def famous(
         table = famous_scores(done.answers, candidates)
         for name, share in judge_on_famous(asked, opened.detect, Rules(), opened.detector.config.size).items():
             table[name]["judge"] = share
-        _show(table, {one.task: one.prompt for one in asked})
-        if sheet:
+        if sheet:  # first: the terminal may be gone
             write_sheet(sheet, done)
         if out:
             write_report(out, exam, str(opened.device), {"scores": table, "overall": table["overall"]} | about)
+        _show(table, {one.task: one.prompt for one in asked})
 
 
 def _show(table: ScoreTable, prompts: dict[str, str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pinxit.cli.console import plain, print_rich
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,7 +32,7 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
     names = [min(width, NAME) for width in widest[:left]]
     figures = list(map(max, widest[left:], words[left:]))
     figures = figures if _fits(names + figures, on.width) else [max(width, FIGURE) for width in widest[left:]]
-    shown = Table(title=title, box=box.SIMPLE_HEAD)
+    shown = Table(title=plain(title), box=box.SIMPLE_HEAD)
     for number, heading in enumerate(headings):
         about: dict[str, Any] = {"justify": "left" if number < left else "right", "overflow": "fold"}
         if number < left:
@@ -38,10 +40,10 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
         else:
             least = widest[number] if whole else figures[number - left]
             about |= {"min_width": least, "max_width": None if whole else least}
-        shown.add_column(heading, **about)
+        shown.add_column(plain(heading), **about)
     for row in rows:
-        shown.add_row(*row)
-    on.print(shown, crop=False)
+        shown.add_row(*map(plain, row))
+    print_rich(on, shown)
 
 
 def _fits(widths: Sequence[int], room: int) -> bool:
@@ -65,6 +67,11 @@ def origin(exam: Any, device: str) -> dict[str, Any]:
     from pinxit.training.machine import machine
 
     return {"pinxit": __version__, "date": today(), "machine": machine(device), "exam": asdict(exam)}
+
+
+def identity_of(exam: Any, device: str) -> dict[str, Any]:
+    """What a resumed exam must have in common with its first half: `origin`, but for the date."""
+    return {name: value for name, value in origin(exam, device).items() if name != "date"}
 
 
 def write_sheet(path: Path, done: ExamProgress) -> None:

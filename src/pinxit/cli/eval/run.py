@@ -35,6 +35,7 @@ def examine(
     from functools import partial
 
     from pinxit.api import load
+    from pinxit.cli.eval.report import identity_of
     from pinxit.cli.painter_settings import settled
     from pinxit.evaluation.exam_run import run_exam
     from pinxit.evaluation.geneval import Rules
@@ -47,7 +48,7 @@ def examine(
     settings = about.get("settings", {})
     settled(settings, painter)
     about["painter"] = {"name": checkpoint} | painter.provenance
-    identity = {"exam": asdict(exam)} | about
+    identity = identity_of(exam, str(judge.device)) | about
     part = part_of(out)
 
     def paint(prompts: Any, seeds: Any, count: int) -> Any:

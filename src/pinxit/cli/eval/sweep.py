@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinxit.cli.eval.options import JudgeName, Language, PainterName, Seed, Split, Words
-from pinxit.cli.eval.report import origin, show_table
+from pinxit.cli.eval.report import identity_of, origin, show_table
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, halves, settings_of, value_of
 from pinxit.cli.progress import bar
@@ -96,17 +96,15 @@ def sweep(
     setup = set_up(checkpoint, planned, upscale, judge, asking, device)
     with alone_for(out):
         tried, about = _run(setup, planned, out)
-        true, title = (
-            setup.truth.itself(),
-            f"{checkpoint}: world:{setup.exam.preset}, {split}, {counted(prompts, 'prompt')}",
-        )
-        show_table(title, *cells(tried, true, list(varied)), left=len(varied))
+        true = setup.truth.itself()
+        title = f"{checkpoint}: world:{setup.exam.preset}, {split}, {counted(prompts, 'prompt')}"
         if plot:
             write_picture(plot, plot_of(title, tried, true, varied), about)
         if sheet:
             write_picture(sheet, sheet_of(tried, list(varied), setup.asked), about)
         if out:
             _write(out, about | {"vary": varied}, tried, true)
+        show_table(title, *cells(tried, true, list(varied)), left=len(varied))  # last: the terminal may be gone
 
 
 def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
@@ -137,7 +135,6 @@ def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[
     from pinxit.evaluation.sweep import sweep as run
 
     about = origin(setup.exam, setup.device) | setup.about
-    identity = {name: value for name, value in about.items() if name != "date"}
     count = len(setup.asked)
     with bar("sweeping", len(planned) * count, "pictures") as show:
         tried = run(
@@ -146,7 +143,7 @@ def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[
             setup.painter,
             setup.truth,
             part=part_of(out),
-            identity=identity,
+            identity=identity_of(setup.exam, setup.device) | setup.about,
             watch=lambda done: show(done * count),
         )
     return tried, about

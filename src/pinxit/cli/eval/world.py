@@ -83,9 +83,9 @@ def world(
             about |= {"settings": settings} if settings else {}
             table |= _painter_table(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
         table |= _judge_table(exam, asked, opened)
-        _show(table, f"world:{exam.preset}, {split}, {counted(prompts, 'prompt')}")
-        if out:
+        if out:  # first: the terminal may be gone
             _write(out, exam, asked, about, table, str(opened.device))
+        _show(table, f"world:{exam.preset}, {split}, {counted(prompts, 'prompt')}")
 
 
 def _painter_table(
