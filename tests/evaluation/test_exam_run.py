@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pinxit.errors import DataError, UsageError
 from pinxit.evaluation.exam_run import CHUNK, ExamProgress, run_exam
 from pinxit.evaluation.geneval import Rules
+from pinxit.evaluation.partial import to_text
 from pinxit.types import Ranked
 from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle, exact_pictures
 
@@ -56,6 +58,11 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
         UsageError, match=r"part holds half of an exam with other questions, .* choose another --out\.$"
     ):
         run_exam(others, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+    broken = to_text(np.zeros((2, 2, 3), np.uint8)).replace("C0lE", "A0lE")  # the name of a chunk
+    text = json.dumps({"identity": {"painter": "x"}, "answers": [], "pictures": [broken]})
+    part.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"part is damaged \(broken PNG file.*\); remove it to start the exam again\."):
+        run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
     part.write_text('{"answers": [', encoding="utf-8")
     with pytest.raises(DataError, match=r"not readable JSON .*; remove it to start the exam again"):
         run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})

@@ -60,7 +60,7 @@ def resume(
     try:
         data: Mapping[str, Any] = read_json(path, kind, DataError, AGAIN)
         content = read(data)
-    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError, UsageError) as error:
         raise DataError(f"{path} is damaged ({error}); {AGAIN}.") from error
     if data["identity"] != json.loads(json.dumps(identity)):
         raise UsageError(f"{path} holds half of an exam with other settings; remove it, or choose another --out.")
