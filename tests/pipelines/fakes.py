@@ -67,6 +67,7 @@ class Drawing:
         self.clock, self.pinned = clock, pinned
         self.cells: list[int | None] = [None] * (WIDTH if pinned else 10_000)
         self.crash = False  # the next step breaks
+        self.error: type[BaseException] = CrashError
         self.calls, self.busy = 0, 0.0
 
     def rows(self, item: WorkItem) -> int:
@@ -110,7 +111,7 @@ class Drawing:
             state.taken += 1
         if self.crash or any(state.item.value % POISON == 0 for state in states):
             self.crash = False
-            raise CrashError("a call broke")
+            raise self.error("a call broke")
 
     def done(self, state: Row) -> bool:
         assert state.alive

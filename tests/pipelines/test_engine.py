@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -174,7 +175,7 @@ class ForgetsAnEnd(Engine):
 
 
 class TrustsWhatFailed(Engine):
-    def _failed(self, stage: Stage, tile: Any, error: Exception) -> None:
+    def _failed(self, stage: Stage, tile: Any, error: BaseException) -> None:
         for item in tile:
             item.tries = 1
 
@@ -275,14 +276,19 @@ def test_a_weight_is_a_larger_share() -> None:
     assert ended.count("ada") >= 2.5 * ended.count("bo")
 
 
-def test_one_crash_breaks_nobody() -> None:
+@pytest.mark.parametrize("error", [CrashError, KeyboardInterrupt])
+def test_one_crash_breaks_nobody(error: type[BaseException]) -> None:
+    """Nor does an interrupt, which may be meant for another thread's job in the same call."""
     house, values = House(), plain(3)
     engine, jobs = Engine(house.graph, clock=house.clock), [job(Asked(value, 3, 1)) for value in values]
     for one in jobs:
         engine.submit(one)
     for _ in range(5):
         engine.turn()
-    house.draw.crash = True
+    house.draw.crash, house.draw.error = True, error
+    with nullcontext() if issubclass(error, Exception) else pytest.raises(error):
+        while engine.turn():
+            pass
     while engine.turn():
         pass
     assert not house.draw.crash

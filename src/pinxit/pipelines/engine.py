@@ -144,8 +144,10 @@ class Engine(Travel):
         try:
             if tile:
                 stage.worker.step([item.state for item in tile])
-        except Exception as error:
+        except BaseException as error:  # an interrupt may come half-way, and the items may be of other threads' jobs
             self._failed(stage, tile, error)
+            if not isinstance(error, Exception):
+                raise
         else:
             self._collect(stage, tile)
         self._charge(stage, shares, self.clock() - began)
@@ -190,14 +192,15 @@ class Engine(Travel):
             else:
                 self._pass_on(item, value)
 
-    def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: Exception) -> None:
+    def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: BaseException) -> None:
         """Nothing computed in a failed call is used: each item is tried once more, alone, from the stage's start."""
         for item in tile:
             if item.job.outcome is not None:
                 continue
             if item.state is not None:
                 self._end(item)
-            if not item.preview and (item.tries or (isinstance(error, UsageError) and len(tile) == 1)):
+            fatal = item.tries or (isinstance(error, UsageError) and len(tile) == 1)
+            if not item.preview and fatal and isinstance(error, Exception):
                 self._close(item.job, "failed", error)
             elif not item.preview:
                 item.tries = 1

@@ -61,7 +61,7 @@ class MeteredEngine(Engine):
                 self._close(job, "failed", error)
         return super()._call(chosen)
 
-    def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: Exception) -> None:
+    def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: BaseException) -> None:
         """After an error of the device all calls fail: let it end this process, so that another one takes over."""
         if isinstance(error, torch.AcceleratorError):
             raise error
