@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import pickle
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +140,28 @@ def test_only_so_many_tars_are_open_at_once(tmp_path: Path, monkeypatch: pytest.
     for number in (0, 1, 2, 3, 4, 0, 4, 2):
         assert dataset[number].captions == (f"picture {number}",)
         assert len(dataset._open) <= 2
+
+
+def test_threads_share_the_open_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is through with a tar closes none that another one is reading."""
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 1)
+    for number in range(2):
+        write_tar(tmp_path / f"{number}.tar", as_img2dataset(1, first=number))
+    dataset = ShardDataset(sorted(tmp_path.glob("*.tar")), 8)
+    maps, done = dataset._map, threading.Event()
+
+    def slow(number: int) -> mmap.mmap:
+        found = maps(number)
+        if number == 0:  # the other thread would open its tar now, for which this one would be closed
+            done.wait(0.05)
+        return found
+
+    monkeypatch.setattr(dataset, "_map", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(dataset.__getitem__, 0)
+        second = pool.submit(dataset.__getitem__, 1)
+        second.add_done_callback(lambda _: done.set())
+        assert [first.result().captions, second.result().captions] == [("picture 0",), ("picture 1",)]
 
 
 def test_a_dataset_travels_to_other_processes(tmp_path: Path) -> None:
