@@ -58,7 +58,7 @@ class SweepPainter:
         if self.enlarge is None:
             return _timed(lambda: self.paint(asked, settings, watch))
         enlarge, plain = self.enlarge, {k: v for k, v in settings.items() if k not in self.enlarging}
-        name = json.dumps(plain, sort_keys=True)
+        name = json.dumps(parts.as_stored(plain), sort_keys=True)
         if name not in self._small:
             self._small[name] = _timed(lambda: self.paint(asked, plain, lambda share: watch(share / 2)))
         small, before = self._small[name]
@@ -87,7 +87,7 @@ def sweep(
     painter: SweepPainter,
     truth: Truth,
     *,
-    part: Path | None = None,
+    part: Path | str | None = None,
     identity: Mapping[str, Any] | None = None,
     watch: Watch = lambda done: None,
 ) -> list[Trial]:
@@ -96,14 +96,16 @@ def sweep(
     With `part`, finished combinations are saved in that file and resumed from it; `identity` describes the exam.
     `watch` gets the number of finished combinations. Raises UsageError when the file belongs to another exam.
     """
+    part = None if part is None else Path(part)
     kept = parts.resume(part, identity or {}, _Rows, _read) or []
+    stored = [parts.as_stored(settings) for settings in planned]  # what cannot be kept is told before it is painted
     trials = []
     for number, settings in enumerate(planned):
 
         def within(share: float, number: int = number) -> None:
             watch(number + share)
 
-        tried = next((one for one in kept if one.settings == settings), None)
+        tried = next((one for one in kept if parts.as_stored(one.settings) == stored[number]), None)
         if tried is None:
             tried = _try(asked, settings, painter, truth, within)
             kept.append(tried)
