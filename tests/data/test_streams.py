@@ -143,10 +143,14 @@ def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Pat
     assert len(few) == 3 and few.about["items"] == 3
 
 
-def test_a_stream_is_as_good_as_a_bank_in_a_program(tars: Path, tmp_path: Path) -> None:
+def test_a_stream_is_as_good_as_a_bank_in_a_program(
+    tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Named by paths; what is done to a picture stays outside; it travels to other processes; nothing is no picture."""
     size: Any = np.int64(SIDE)
-    stream = build_stream(tars, size, 7, str(tmp_path / "s"), cache=str(tmp_path / "cache")).holding_out(2)
+    monkeypatch.chdir(tars.parent)
+    stream = build_stream(Path(tars.name), size, 7, str(tmp_path / "s"), cache="cache").holding_out(2)
+    monkeypatch.chdir("/")
     kept = stream[0].picture.copy()
     stream[0].picture[:] = 0
     stream.pictures[0][:] = 0

@@ -63,11 +63,12 @@ class Stream:
         """
         folder = Path(folder)
         manifest: StreamManifest = read_json(folder / STREAM, StreamManifest, DataError, AGAIN)
-        found = cls(folder, manifest, Shelf(Path(cache or folder.parent / "cache")))
         for shard in manifest["shards"]:
             if "://" not in shard["url"]:
                 check_bytes(Path(shard["url"]), shard)
-        return found
+                shard["url"] = str(Path(shard["url"]).absolute())  # a program may change its working directory
+        folder, cache = folder.absolute(), Path(cache or folder.parent / "cache").absolute()
+        return cls(folder, manifest, Shelf(cache))
 
     def __len__(self) -> int:
         return self.manifest["items"]
