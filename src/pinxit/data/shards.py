@@ -57,7 +57,7 @@ class ShardDataset:
         self._shards: list[Shard] = []
         for path in paths:
             try:
-                self._shards.append(index_shard(Path(path), self.problems))
+                self._shards.append(index_shard(Path(path).absolute(), self.problems))
             except DataError as error:
                 self.problems.add(str(path), str(error).removeprefix(f"{path} ").rstrip("."))
         self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
