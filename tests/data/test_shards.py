@@ -7,6 +7,7 @@ import os
 import pickle
 import tarfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 
 from pinxit.data import shards
+from pinxit.data.folders import FolderDataset
 from pinxit.data.problems import ItemError, Problems, readable
 from pinxit.data.shards import ShardDataset
 from pinxit.errors import DataError
+from pinxit.types import Dataset
 from tests.data.helpers import encoded, gradient, write_tar
 
 JPG = encoded(gradient(20, 30), "JPEG")
@@ -217,3 +220,17 @@ def test_parts_that_no_key_joins_are_reported(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", files)
     told = [(problem.key, problem.reason) for problem in ShardDataset([tmp_path / "a.tar"], 8).problems]
     assert told == [("a.tar/s0.input", "has no caption"), ("a.tar/s0.output", "is a caption without a picture")]
+
+
+@pytest.mark.parametrize("opened", [lambda: ShardDataset(["a.tar"], 8), lambda: FolderDataset("loose", 8)])
+def test_a_programs_change_of_directory_changes_no_dataset(
+    opened: Callable[[], Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "a.tar", as_img2dataset(1))
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose/a.jpg").write_bytes(JPG)
+    (tmp_path / "loose/a.txt").write_text("picture 0")
+    monkeypatch.chdir(tmp_path)
+    dataset = opened()
+    monkeypatch.chdir("/")
+    assert dataset[0].captions == ("picture 0",)
