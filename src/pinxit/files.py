@@ -81,6 +81,13 @@ def check_writable(folder: Path) -> None:
         raise PinxitError(f"cannot write into {folder}: {there} is not yours to write in; choose another place.")
 
 
+def check_empty(folder: Path) -> None:
+    """Raise UsageError for a folder to export into that holds anything, PinxitError where there can be no folder."""
+    check_writable(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: export into another folder.")
+
+
 def check_file(*paths: Path | None) -> None:
     """Raise PinxitError for a path that no file can be written to, and for one that two are to be written to.
 

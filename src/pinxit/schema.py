@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import operator
 import re
 import types
 import typing
@@ -70,7 +71,13 @@ def check_fields(config: Any, where: str) -> None:
 
 
 def plain_number(value: Any) -> Any:
-    """A number of NumPy as Python's own, which goes into JSON and is what types ask for; anything else as it is."""
+    """A number of NumPy as Python's own, which goes into JSON and is what types ask for; anything else as it is.
+
+    So are those in a tuple or a list.
+    """
+    if type(value) in (tuple, list):
+        plain = type(value)(map(plain_number, value))
+        return value if all(map(operator.is_, value, plain)) else plain
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
     return float(value) if isinstance(value, numbers.Real) and not isinstance(value, int) else value

@@ -56,12 +56,16 @@ class Fitting:
 
     The side named by `resized` becomes `side` pixels long (None: the model's input size); "both" does not keep the
     aspect ratio. Then the centre is cropped, and whatever resizing the longer side leaves empty is padded with `fill`.
+    Raises UsageError for a field that is out of its range.
     """
 
     resized: Literal["shorter", "longer", "both"] = "shorter"
     side: Count | None = None
     method: Filter = "bicubic"
     fill: Grey = 0  # a grey level, 0 to 255
+
+    def __post_init__(self) -> None:
+        check_fields(self, "fitting")
 
 
 @dataclass(frozen=True, slots=True)

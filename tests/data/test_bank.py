@@ -247,8 +247,13 @@ def test_damaged_banks_are_refused(tmp_path: Path, damage: str) -> None:
         Bank.open(tmp_path)
 
 
-def test_a_bank_travels_to_other_processes_and_into_other_banks(tmp_path: Path) -> None:
-    bank = build_bank(Toy(10), None, tmp_path / "one", 1)
+def test_a_bank_travels_to_other_processes_and_into_other_banks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bank = build_bank(Toy(10), None, "one", 1)
+    monkeypatch.chdir("/")
+    assert not list(bank.problems)
     again = pickle.loads(pickle.dumps(bank))
     assert np.array_equal(again.pictures, bank.pictures)
     copy = build_bank(bank, 4, tmp_path / "two", 1)

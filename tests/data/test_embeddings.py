@@ -188,7 +188,7 @@ def test_other_embeddings_are_refused_with_what_differs(bank: Bank, tmp_path: Pa
             build_embeddings(**(given | change))
     with pytest.raises(DataError, match="is not empty and holds no embeddings"):
         build_embeddings(bank, learned(), tmp_path)
-    with pytest.raises(UsageError, match="one caption a picture"):
+    with pytest.raises(UsageError, match="captions a picture must be at least 1, not 0"):
         build_embeddings(bank, learned(), tmp_path / "f", per_picture=0)
 
 

@@ -39,6 +39,11 @@ def test_groups_stay_together_and_in_order(length: int, group: int, seed: int) -
         assert np.array_equal(run, run[0] + np.arange(len(run)))
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    position, length, seed = np.int64(30), np.int64(20), np.uint64(2**64 - 5)
+    assert order_batch(position, 9, length, seed).tolist() == order_batch(30, 9, 20, -5).tolist()  # type: ignore[arg-type]
+
+
 def test_seeds_and_epochs_differ() -> None:
     streams = [order_batch(epoch * 100, 100, 100, seed) for seed in (0, 1, 2**64 - 1) for epoch in (0, 1, 2)]
     assert len({stream.tobytes() for stream in streams}) == len(streams)

@@ -2,18 +2,24 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import pickle
 import tarfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pinxit.data import shards
+from pinxit.data.folders import FolderDataset
 from pinxit.data.problems import ItemError, Problems, readable
 from pinxit.data.shards import ShardDataset
 from pinxit.errors import DataError
+from pinxit.types import Dataset
 from tests.data.helpers import encoded, gradient, write_tar
 
 JPG = encoded(gradient(20, 30), "JPEG")
@@ -139,6 +145,28 @@ def test_only_so_many_tars_are_open_at_once(tmp_path: Path, monkeypatch: pytest.
         assert len(dataset._open) <= 2
 
 
+def test_threads_share_the_open_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is through with a tar closes none that another one is reading."""
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 1)
+    for number in range(2):
+        write_tar(tmp_path / f"{number}.tar", as_img2dataset(1, first=number))
+    dataset = ShardDataset(sorted(tmp_path.glob("*.tar")), 8)
+    maps, done = dataset._map, threading.Event()
+
+    def slow(number: int) -> mmap.mmap:
+        found = maps(number)
+        if number == 0:  # the other thread would open its tar now, for which this one would be closed
+            done.wait(0.05)
+        return found
+
+    monkeypatch.setattr(dataset, "_map", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(dataset.__getitem__, 0)
+        second = pool.submit(dataset.__getitem__, 1)
+        second.add_done_callback(lambda _: done.set())
+        assert [first.result().captions, second.result().captions] == [("picture 0",), ("picture 1",)]
+
+
 def test_a_dataset_travels_to_other_processes(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", as_img2dataset(2))
     dataset = ShardDataset([tmp_path / "a.tar"], 8)
@@ -192,3 +220,17 @@ def test_parts_that_no_key_joins_are_reported(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", files)
     told = [(problem.key, problem.reason) for problem in ShardDataset([tmp_path / "a.tar"], 8).problems]
     assert told == [("a.tar/s0.input", "has no caption"), ("a.tar/s0.output", "is a caption without a picture")]
+
+
+@pytest.mark.parametrize("opened", [lambda: ShardDataset(["a.tar"], 8), lambda: FolderDataset("loose", 8)])
+def test_a_programs_change_of_directory_changes_no_dataset(
+    opened: Callable[[], Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "a.tar", as_img2dataset(1))
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose/a.jpg").write_bytes(JPG)
+    (tmp_path / "loose/a.txt").write_text("picture 0")
+    monkeypatch.chdir(tmp_path)
+    dataset = opened()
+    monkeypatch.chdir("/")
+    assert dataset[0].captions == ("picture 0",)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import shutil
 import tarfile
 from collections import Counter
@@ -27,7 +29,7 @@ from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_items import Pictures
 from pinxit.data.stream_manifest import LINES, STREAM, look_through
 from pinxit.data.streams import Stream
-from pinxit.errors import DataError, PinxitError
+from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.training.rows import Rows, whole
 from pinxit.types import Example
 from tests.recipes.squares import write_squares
@@ -139,6 +141,44 @@ def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Pat
     assert {item for update in held for item in update} == set(range(5))
     few = build_stream(str(tars), SIDE, 3, tmp_path / "few")
     assert len(few) == 3 and few.about["items"] == 3
+
+
+def test_a_stream_is_as_good_as_a_bank_in_a_program(
+    tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named by paths; what is done to a picture stays outside; it travels to other processes; nothing is no picture."""
+    size: Any = np.int64(SIDE)
+    monkeypatch.chdir(tars.parent)
+    stream = build_stream(Path(tars.name), size, 7, str(tmp_path / "s"), cache="cache").holding_out(2)
+    monkeypatch.chdir("/")
+    kept = stream[0].picture.copy()
+    stream[0].picture[:] = 0
+    stream.pictures[0][:] = 0
+    assert kept.any() and np.array_equal(stream[0].picture, kept)
+    for other in (pickle.loads(pickle.dumps(stream)), copy.deepcopy(stream)):
+        assert len(other) == 7 and other.held_out == 2 and np.array_equal(other[0].picture, kept)
+        assert other.order(whole(8, 4), 3).tolist() == stream.order(whole(8, 4), 3).tolist()
+    assert stream.pictures[[]].shape == stream.pictures[7:].shape == (0, SIDE, SIDE, 3)
+    with pytest.raises(UsageError, match=r"all 7 pictures of .*s are held out"):
+        stream.holding_out(7).order(whole(0, 4), 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "message"),
+    [
+        (SIDE, 0, "count must be at least 1, not 0"),
+        (SIDE, 2.5, "count must be a whole number, not 2.5"),
+        (0, 3, "size must be at least 1, not 0"),
+    ],
+)
+def test_a_size_or_count_that_is_none_leaves_no_stream(
+    tars: Path, tmp_path: Path, size: Any, count: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_stream(str(tars), size, count, tmp_path / "s")
+    assert len(build_stream(str(tars), SIDE, 3, tmp_path / "s")) == 3
+    with pytest.raises(DataError, match="holds a stream of items=3, not 5: "):
+        build_stream(str(tars), SIDE, 5, tmp_path / "s")
 
 
 @dataclass

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from pinxit.data.transforms import (
     to_pictures,
     to_tensor,
 )
+from pinxit.errors import UsageError
 from tests.data.helpers import gradient
 
 if TYPE_CHECKING:
@@ -57,6 +58,28 @@ def test_square_keeps_the_centre() -> None:
 
 def test_square_leaves_a_fitting_picture_alone() -> None:
     assert np.array_equal(square(noise(32, 32), 32), noise(32, 32))
+
+
+@pytest.mark.parametrize(
+    ("picture", "size", "message"),
+    [
+        (gradient(9, 9), 0, "size must be at least 1, not 0"),
+        (gradient(9, 9), 2.5, "size must be a whole number"),
+        (gradient(9, 9) / 255, 4, r"not float64 \[9, 9, 3\]"),
+        (gradient(9, 9)[:, :, 0], 4, r"not uint8 \[9, 9\]"),
+    ],
+)
+def test_what_is_no_picture_or_size_is_refused(picture: Any, size: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        square(picture, size)
+
+
+def test_a_picture_of_pillow_in_any_mode_becomes_rgb() -> None:
+    white = Image.new("RGBA", (6, 8), (9, 9, 9, 0))
+    for image in (white, white.resize((4, 4)), Image.new("L", (6, 8), 255), Image.new("I;16", (4, 4), 65535)):
+        assert np.array_equal(square(image, 4), np.full((4, 4, 3), 255))
+    with pytest.raises(UsageError, match=r"fitting.method must be one of .*, not 'cubic'"):
+        square(white, 4, "cubic")  # type: ignore[arg-type]
 
 
 def test_a_ribbon_costs_no_more_than_a_square() -> None:
@@ -113,6 +136,12 @@ def test_tensors_and_pictures_are_inverse() -> None:
 def test_pictures_are_clamped_and_rounded() -> None:
     values = torch.tensor([-1.0, 0.5, 2.0]).view(1, 3, 1, 1)
     assert to_pictures(values).tolist() == [[[[0, 128, 255]]]]
+
+
+@pytest.mark.parametrize("pictures", [gradient(4, 4)[None] / 255, gradient(4, 4), np.zeros((1, 4, 4, 4), np.uint8), []])
+def test_to_tensor_refuses_what_are_no_pictures(pictures: Any) -> None:
+    with pytest.raises(UsageError, match=r"pictures must be uint8 \[number, height, width, 3\], 0 to 255, not "):
+        to_tensor(pictures)
 
 
 def test_to_tensor_takes_a_read_only_map() -> None:

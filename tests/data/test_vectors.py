@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,29 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK", 16)
 
 
+def test_they_travel_to_other_processes_as_their_bank_does(bank: Bank, tmp_path: Path) -> None:
+    for stored in (
+        build_vectors(bank, ImageTextEncoder(), tmp_path / "v"),
+        build_embeddings(bank, learned(), tmp_path / "e"),
+    ):
+        again = pickle.loads(pickle.dumps(stored))
+        assert len(again) == len(stored) == 60 and again.text(7, 0) == stored.text(7, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"per_picture": 1.5}, "captions a picture must be a whole number"),
+        ({"script": "greek"}, "no script 'greek'; choose from all, latin"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(bank: Bank, tmp_path: Path, asked: dict[str, Any], told: str) -> None:
+    """An unknown script was taken for latin."""
+    with pytest.raises(UsageError, match=told):
+        build_vectors(bank, ImageTextEncoder(), tmp_path / "v", **asked)
+    assert not (tmp_path / "v").exists()
+
+
 def test_rows_are_what_the_clip_says(bank: Bank, tmp_path: Path) -> None:
     made, clip = build_vectors(bank, ImageTextEncoder(), tmp_path), ImageTextEncoder()
     assert len(made) == 60 and made.width == 12
@@ -101,7 +125,7 @@ def test_vectors_of_another_clip_or_bank_are_refused(bank: Bank, tmp_path: Path)
         build_vectors(bank, ImageTextEncoder(1), tmp_path / "v")
     with pytest.raises(DataError, match=r"bank\.source\.seed"):
         build_vectors(other, ImageTextEncoder(), tmp_path / "v")
-    with pytest.raises(UsageError, match="one caption a picture"):
+    with pytest.raises(UsageError, match="captions a picture must be at least 1, not 0"):
         build_vectors(bank, ImageTextEncoder(), tmp_path / "w", per_picture=0)
 
 

@@ -148,3 +148,12 @@ def test_every_picture_has_a_caption_and_every_caption_a_picture(captions: list[
     """A number that no caption has counted as an error of the model's."""
     with pytest.raises(UsageError, match="the number of its caption"):
         recalls(np.eye(2, dtype=np.float32)[: len(captions) or 2], np.eye(2, dtype=np.float32), captions)
+
+
+def test_embeddings_of_two_widths_and_numbers_that_are_not_whole_are_refused() -> None:
+    """1.5 was taken for caption 1, and then for no caption at all."""
+    eye = np.eye(2, dtype=np.float32)
+    with pytest.raises(UsageError, match=r"not \[2, 2\] and \[2, 1\]"):
+        recalls(eye, eye[:, :1], [0, 1])
+    with pytest.raises(UsageError, match="the number of its caption"):
+        recalls(eye, eye, [0, 1.5])  # type: ignore[list-item]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,9 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
         UsageError, match=r"part holds half of an exam with other questions, .* choose another --out\.$"
     ):
         run_exam(others, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+    for asked, candidates, told in ((ASKED[:7], 1, "other questions, "), (ASKED, 2, "other candidates, ")):
+        with pytest.raises(UsageError, match=told):
+            run_exam(asked, EXACT, candidates, LOOK, Rules(), part=part, identity={"painter": "x"})
     broken = to_text(np.zeros((2, 2, 3), np.uint8)).replace("C0lE", "A0lE")  # the name of a chunk
     text = json.dumps({"identity": {"painter": "x"}, "answers": [], "pictures": [broken]})
     part.write_text(text, encoding="utf-8")
@@ -66,6 +70,25 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
     part.write_text('{"answers": [', encoding="utf-8")
     with pytest.raises(DataError, match=r"not readable JSON .*; remove it to start the exam again"):
         run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+
+
+def test_numbers_of_numpy_and_paths_can_be_stored_and_what_cannot_is_told_before_it_is_painted(tmp_path: Path) -> None:
+    """Once the first prompts were painted, and lost as their answers could not be written."""
+    calls: list[int] = []
+
+    def paint(prompts: Sequence[str], seeds: Sequence[int], candidates: int) -> list[list[Ranked]]:
+        calls.append(candidates)
+        number: Any = np.int64
+        return [[replace(one, candidate=number(one.candidate)) for one in row] for row in EXACT(prompts, seeds, 1)]
+
+    identity = {"steps": np.int64(4), "from": tmp_path}
+    for _ in range(2):
+        done = run_exam(ASKED[:2], paint, 1, LOOK, Rules(), part=str(tmp_path / "part"), identity=identity)
+        assert [one.candidates for one in done.answers] == [(0,)] * 2 and calls == [1]
+    for candidates, about, told in ((1, {"by": object()}, "object .* cannot be stored"), (0, {}, "at least 1, not 0")):
+        with pytest.raises(UsageError, match=told):
+            run_exam(ASKED[:2], paint, candidates, LOOK, Rules(), part=tmp_path / "new", identity=about)
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("shown", [0, 2])

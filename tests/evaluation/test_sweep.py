@@ -99,6 +99,18 @@ def test_what_is_kept_serves_a_longer_sweep_but_nobody_elses(tmp_path: Path) -> 
             sweep(other, PLANNED, SweepPainter(stand, {}), TRUTH, part=part, identity={"painter": "x"})
 
 
+def test_settings_of_numpy_and_tuples_are_kept_and_what_cannot_be_is_told_at_once(tmp_path: Path) -> None:
+    """As of np.arange; once the first one was painted, and lost as it could not be written."""
+    part, stand = str(tmp_path / "part"), Stand()
+    planned = combinations({"gain": np.arange(1, 3), "box": [(1, 2)]}, {})  # type: ignore[dict-item]
+    painter = SweepPainter(stand, {}, enlarge=lambda question, one, settings: one)
+    for _ in range(2):
+        assert len(sweep(ASKED, planned, painter, TRUTH, part=part)) == len(stand.calls) == 2
+    with pytest.raises(UsageError, match="cannot be stored beside unfinished work"):
+        sweep(ASKED, [{"gain": 4}, {"gain": object()}], painter, TRUTH, part=part)
+    assert len(stand.calls) == 2
+
+
 def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> None:
     stand, enlarged = Stand(), []
 

@@ -70,3 +70,5 @@ def test_sets_that_cannot_be_compared_are_refused() -> None:
         cmmd(torch.ones(1, 4), torch.ones(1, 4))
     with pytest.raises(UsageError, match="not 3 and 2"):
         cmmd(torch.ones(3, 4), torch.ones(2, 4))
+    with pytest.raises(UsageError, match=r"of one CLIP, not \[3, 4\] and \[3, 2\]"):
+        cmmd(torch.ones(3, 4), torch.ones(3, 2))

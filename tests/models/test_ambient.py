@@ -12,6 +12,8 @@ import pytest
 import torch
 
 import pinxit
+from pinxit.evaluation.evaluators import patchwork
+from pinxit.functional.draws import OneStream, RowStreams
 from pinxit.models.ambient import opening, own_settings
 from pinxit.recipes.judge.judge import Judge
 from pinxit.text.encoders import open_text_encoder
@@ -97,6 +99,14 @@ def test_so_are_judges(settings: Any) -> None:
     expected = Judge.open("judge", device="cpu").detect([SHOWN])
     with settings():
         assert Judge.open("judge", device="cpu").detect([SHOWN]) == expected
+
+
+def test_so_are_the_worn_pictures_that_judges_are_tried_on_and_all_draws(settings: Any) -> None:
+    expected = patchwork([SHOWN, SHOWN[::-1]], 3)
+    with settings():
+        assert alike(patchwork([SHOWN, SHOWN[::-1]], 3), expected)
+        for draws in (OneStream(torch.Generator().manual_seed(3)), RowStreams([1, 2], hashed=False)):
+            assert draws.uniform(2, 3).dtype == draws.normal(2, 3).dtype == torch.float32
 
 
 def test_what_was_set_is_found_again() -> None:

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from pinxit.cli import app
-from pinxit.errors import CheckpointError, UsageError
+from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.export import export
 from pinxit.recipes.starts import open_start
@@ -20,6 +20,7 @@ from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.public_clip import load_public_clip
+from tests.models.test_ambient import in_double
 from tests.recipes.publics import save_clip
 from tests.recipes.squares import write_squares
 from tests.text.tiny_models import transformers
@@ -105,7 +106,10 @@ def test_a_checkpoint_is_exported_as_it_stands(place: Path, tmp_path: Path) -> N
     encoder = ClipEncoder.open(place / "run/checkpoint", "cpu")
     (written,) = export(str(place / "run/checkpoint"), "transformers", tmp_path / "hf")
     alike(transformers.CLIPModel.from_pretrained(written).eval(), encoder)
-    (written,) = export(str(place / "run/checkpoint"), "open_clip", tmp_path / "open")
+    before = torch.get_rng_state()
+    with in_double(), torch.device("meta"):  # what a program may have set
+        (written,) = export(str(place / "run/checkpoint"), "open_clip", tmp_path / "open")
+    assert torch.equal(torch.get_rng_state(), before)
     again = load_public_clip(written)
     assert again.config == encoder.model.config and again.fitting == encoder.model.fitting
     for name, tensor in encoder.model.state_dict().items():
@@ -123,6 +127,8 @@ def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path, caplog: pyt
     run = str(place / "run")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/note.txt").write_text("mine")
+    with pytest.raises(PinxitError, match=r"note.txt is a file; choose another place"):
+        export(run, "transformers", tmp_path / "full/note.txt")
     for source, to, out, told in (
         (run, "diffusers", "new", "can be exported to transformers, open_clip, peft, not to diffusers"),
         (run, "transformers", "full", "is not empty: export into another folder"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +21,7 @@ from pinxit.data.problems import ItemError
 from pinxit.data.transforms import to_tensor
 from pinxit.errors import DataError, UsageError
 from pinxit.pictures import write_png
+from pinxit.recipes.clip import encoder as encoders
 from pinxit.recipes.clip import engine
 from pinxit.recipes.clip.facade import Clip
 from tests.recipes.painters import save_random_checkpoint
@@ -171,6 +174,29 @@ def test_towers_share_one_core_that_is_never_closed(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         run = engine.compiled(tower.forward, tower, torch.zeros(1, 8), "fp32")
         assert run(torch.ones(1, 8)).shape == (1, 8)
+        assert run in engine._open, "so that a forked process does not close it, for which it would wait for ever"
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="pinxit[openvino] is not installed")
+def test_a_forked_process_opens_openvino_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had of its parent waited for ever for threads that stayed there."""
+    save_random_checkpoint(tmp_path / "nano")
+    encoder, made = pinxit.load_clip(tmp_path / "nano", device="cpu", engine="openvino").encoder, list[int]()
+    before, cores = os.getpid, [engine.core()]
+    monkeypatch.setattr(engine.load_openvino(), "Core", object)
+
+    def compiled(*_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        made.append(os.getpid())
+        return lambda rows: torch.ones(len(rows), 1)
+
+    monkeypatch.setattr(encoders, "compiled", compiled)
+    for process in (-1, -1, -2):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        encoder.texts(["a fox"])
+        cores.append(engine.core())
+    monkeypatch.setattr(os, "getpid", before)
+    assert made == [-1, -2] and engine.core() is cores[0]
+    assert cores[1] is cores[2] and len(set(map(id, cores))) == 3
 
 
 @pytest.mark.skipif(not find_spec("openvino"), reason="pinxit[openvino] is not installed")

@@ -72,6 +72,25 @@ def made(folder: Path, encoder: ClipEncoder, out: Path, chunk: int = 5) -> Pictu
     return PictureIndex.open(out)
 
 
+def test_an_index_stays_where_it_was_opened_and_takes_numbers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change of the working directory `settle` forgot all rows, and wrote into an empty folder there."""
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.png", 0)
+    index = PictureIndex.create("index", "m", "f", 4)
+    monkeypatch.chdir(tmp_path.parent)
+    index.add([Row.of(tmp_path / "a.png")], torch.eye(4)[:1])  # type: ignore[arg-type]
+    index.settle()
+    assert len(index) == len(index.search(np.ones(4), 3)) == 1 and not Path("index").exists()
+    for number in (np.nan, 1e6):  # the latter is infinite in the float16 that are stored
+        with pytest.raises(UsageError, match="must be finite numbers"):
+            index.add([Row.of(tmp_path / "a.png")], np.full((1, 4), number))
+    with pytest.raises(UsageError, match="width must be at least 1"):
+        PictureIndex.create(tmp_path / "new", "m", "f", 0)
+    assert not (tmp_path / "new").exists()
+
+
 def test_finds_what_is_nearest(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:
     index = made(folder, encoder, tmp_path / "index")
     files = sorted(folder.glob("*.png"))

@@ -228,6 +228,20 @@ def test_what_is_no_judge_is_refused(tmp_path: Path) -> None:
     assert recipe.card(CONFIG, 64).count("world:small") == 2
 
 
+@pytest.mark.parametrize(
+    ("batch", "told"), [(0, "batch must be at least 1, not 0"), (-3, "not -3"), (2.0, "whole number")]
+)
+def test_a_judge_takes_any_sequence_and_no_batch_below_one(batch: Any, told: str) -> None:
+    """A negative one found nothing in any picture."""
+    pictures, judge = (
+        [np.full((64, 64, 3), level, np.uint8) for level in (9, 99, 199)],
+        Judge(Detector(TINY).eval(), "small"),
+    )
+    assert judge.detect(iter(pictures), batch=np.int64(2)) == judge.detect(pictures, batch=2)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=told):
+        judge.detect(pictures, batch=batch)
+
+
 def test_faced_pictures_teach_forms_alone() -> None:
     """What has a strange inside says nothing of names, colours and boxes, but its outline still has a form."""
     task = JudgeTask(World("small", "train"), TINY)

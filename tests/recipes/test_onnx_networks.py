@@ -27,6 +27,7 @@ from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.onnx_files import Network, Written, check_installed, write_onnx
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
+from tests.models.test_ambient import in_double
 from tests.recipes.imagens import WIDTH, save_random_imagen, talking
 from tests.recipes.painters import save_random_checkpoint
 
@@ -44,7 +45,8 @@ def answers(path: Path, **inputs: torch.Tensor) -> list[Any]:
 def dalle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("dalle")
     save_random_checkpoint(folder / "checkpoint")
-    export_onnx(folder / "checkpoint", folder / "onnx")
+    with in_double(), torch.device("meta"), torch.autocast("cpu", torch.bfloat16):  # what a program may have set
+        export_onnx(folder / "checkpoint", str(folder / "onnx"))
     return folder / "checkpoint", folder / "onnx"
 
 
@@ -173,6 +175,10 @@ def test_what_holds_no_such_network_is_refused(tmp_path: Path) -> None:
         export_onnx("judge", tmp_path / "out")
     with pytest.raises(PinxitError, match="there is no CLIP"):
         export_onnx(tmp_path / "nothing", tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/onnx.json").write_text("mine")
+    with pytest.raises(UsageError, match="mine is not empty: export into another folder"):
+        export_onnx("tiny", tmp_path / "mine")
     assert not (tmp_path / "out").exists()
 
 

@@ -119,6 +119,18 @@ def test_with_recompute_borders_of_blocks_are_kept_and_what_is_run_twice_is_coun
     assert alone[0] == alone[1]
 
 
+def test_a_clips_rows_in_memory_are_called_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """plan.micro has no effect where `piece` is set."""
+    (stage,) = stages_of("clip/nano")
+    with pytest.raises(UsageError, match=r"^piece=16 does not divide the 24 pictures of a rank"):
+        table("clip/nano", 2, "h100", changes=["plan.batch=48", "piece=16"])
+    cost: Any = SimpleNamespace(parameters=1234, flops=5e9)
+    monkeypatch.setattr(outlook, "outlooks", lambda *about: [Outlook(stage, cost, 4, 1e12, 3600.0)])
+    assert table("clip/nano", 2, "h100")[-1].endswith(
+        "; set piece or plan.recompute=true or plan.shard=true (on several)"
+    )
+
+
 @pytest.mark.parametrize(("piece", "batch", "rows"), [(8, 32, 8), (8, 36, 0), (0, 32, 0)])
 def test_a_clips_pieces_are_its_rows_where_they_fit(piece: int, batch: int, rows: int) -> None:
     assert stages_of("clip/nano", [f"piece={piece}", f"plan.batch={batch}"])[0].plan.micro == rows

@@ -67,7 +67,13 @@ def test_training_moves_additions_alone_resumes_exactly_and_gives_weights(tmp_pa
     for folder, cuts in (("straight", (None,)), ("cut", (40, None))):
         for until in cuts:
             fit(Wide(), about, tmp_path / folder, "cpu", progress=False, stop_after=until, init=start)
-    one, other = (load_file(tmp_path / name / states.FILE) for name in ("straight", "cut"))
+    task = Wide()  # a program may go on with the task that it has
+    for until in (40, None):
+        fit(task, about, tmp_path / "same", "cpu", progress=False, stop_after=until, init=start)
+    with pytest.raises(UsageError, match=r"plan\.lora=2: the task has additions of rank 4 already"):
+        fit(task, plan(lora=2), tmp_path / "other", "cpu", progress=False)
+    one, other, same = (load_file(tmp_path / name / states.FILE) for name in ("straight", "cut", "same"))
+    assert one.keys() == same.keys() and all(torch.equal(tensor, same[name]) for name, tensor in one.items())
     assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     still = [name for name in one if name.startswith("weights/") and not name.endswith((".up", ".down", "middle"))]
     for name in still:

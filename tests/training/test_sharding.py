@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessException
 
 from pinxit.errors import CheckpointError
-from pinxit.training import initial, sharding
+from pinxit.training import initial, loop, sharding
 from pinxit.training import state as states
 from pinxit.training.flops import measure
 from pinxit.training.initial import OwnRows, in_shards, network
@@ -26,6 +26,7 @@ from pinxit.training.log import read_metrics
 from pinxit.training.loop import Batch, fit
 from pinxit.training.parallel import here
 from pinxit.training.rows import Rows
+from pinxit.training.sharding import Sharded
 from pinxit.training.stored import FOLDER, Stored, name_of, saves_of
 from tests.ranks import forked
 from tests.training.test_kills import killed_inside_a_save
@@ -198,6 +199,13 @@ def test_each_rank_writes_its_rows_once_and_two_saves_are_kept(two: Path) -> Non
         assert tensor.ndim == 0 or len(tensor) == 1 or name.endswith("/count") or held[0] == math.ceil(len(tensor) / 2)
     sizes = [sum(tensor.nbytes for tensor in part.values()) for part in parts]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
+
+
+@pytest.mark.parametrize(("last", "told"), [(True, " (plan.channels_last has no effect with plan.shard)"), (False, "")])
+def test_the_log_tells_what_has_no_effect_for_a_sharded_model(last: bool, told: str) -> None:
+    task, about = Toy(), plan(channels_last=last, shard=True)
+    assert loop._cut(Sharded(task, nn.Module(), []), about, 2, 1) == f", cut among 2 ranks in 2 units{told}"
+    assert loop._cut(task, about, 1, 1) == ""
 
 
 def test_a_rank_holds_the_bytes_that_are_foretold(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:

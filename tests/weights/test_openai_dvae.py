@@ -128,7 +128,7 @@ def test_outputs_equal_the_dall_e_package(tmp_path: Path) -> None:
     told = answers.stored("dall_e")
     for half, shapes in told["shapes"].items():
         save_file(answers.weights(shapes), tmp_path / f"{half}.safetensors")
-    model = load_openai_dvae(tmp_path, size=32)
+    model = load_openai_dvae(str(tmp_path), size=32)
     pictures = answers.pictures(3, 32)
     logits = model.encoder(phi(pictures))[:, ::32]
     torch.testing.assert_close(logits, torch.tensor(told["logits"]), atol=1e-4, rtol=1e-4)

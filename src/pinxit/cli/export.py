@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.console import print_lines
-from pinxit.errors import UsageError
-from pinxit.files import check_writable
+from pinxit.files import check_empty
 from pinxit.locks import alone
 
 
@@ -80,11 +79,10 @@ def export(
       pinxit export runs/product --to peft --out adapter
     """
     folder = out or Path(f"{_name_of(source)}-{to.value}")
-    check_writable(folder)
+    check_empty(folder)
     place = Path(os.path.realpath(folder))
-    _check_empty(folder)
     with alone(place.with_name(f".{place.name}.lock"), f"the folder {folder}"):
-        _check_empty(folder)  # as another command may have left it
+        check_empty(folder)  # as another command may have left it
         print_lines(*TARGETS[to](source, folder))
 
 
@@ -92,8 +90,3 @@ def _name_of(source: str) -> str:
     """The last part of a path or an address, without the suffix of a file; that of a folder belongs to its name."""
     path = Path(os.path.abspath(source.rpartition(":")[2]))  # noqa: PTH100 - a link keeps its own name
     return path.stem if path.is_file() else path.name
-
-
-def _check_empty(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty: export into another folder.")

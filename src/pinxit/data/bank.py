@@ -50,7 +50,8 @@ class Bank:
         lengths = {len(pictures), len(captions), len(facts) if facts is not None else len(captions)}
         if lengths != {about["items"]}:
             raise DataError(f"the bank {folder} is damaged: its files differ in length; {AGAIN}.")
-        return cls(folder, about, pictures, captions, facts, held_out)
+        place = folder.absolute()  # a program may change its working directory
+        return cls(place, about, pictures, captions, facts, held_out)
 
     def __len__(self) -> int:
         return len(self.pictures)

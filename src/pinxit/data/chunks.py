@@ -20,8 +20,8 @@ from pinxit import files
 from pinxit.data import npy
 from pinxit.data.identity import differences
 from pinxit.data.jsonl import json_line
-from pinxit.data.writing_systems import Script, readable
-from pinxit.errors import DataError
+from pinxit.data.writing_systems import RULES, Script, readable
+from pinxit.errors import DataError, UsageError
 from pinxit.files import write_bytes, write_json
 from pinxit.schema import Whole
 
@@ -128,7 +128,12 @@ class CaptionTable:
 
     @classmethod
     def of(cls, captions: Sequence[Sequence[str]], per_picture: int | None, seed: int, script: Script) -> CaptionTable:
-        """At most `per_picture` captions of each picture (None: all). Raises DataError for a picture without any."""
+        """At most `per_picture` captions of each picture (None: all).
+
+        Raises DataError for a picture without any, UsageError for an unknown script.
+        """
+        if script not in RULES:
+            raise UsageError(f"there is no script '{script}'; choose from {', '.join(RULES)}.")
         numbers = {"": 0}
         starts, places = [0], []
         for index, of_picture in enumerate(captions):

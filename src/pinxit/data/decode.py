@@ -82,7 +82,7 @@ def _decode(data: bytes, key: str, least: int | None) -> Image.Image:
         image.load()
         with suppress(Exception):  # broken EXIF says nothing about orientation; the picture itself is sound
             ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image)
+        return rgb(image)
 
 
 def _without_notes(data: bytes) -> bytes:
@@ -98,7 +98,8 @@ def _without_notes(data: bytes) -> bytes:
     return b"".join([*kept, data[place:]])
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB: transparency over white, sixteen bits as eight."""
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip instead of scaling
         levels = np.asarray(image).astype(np.uint32).clip(0, 65535)
         image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))

@@ -64,10 +64,13 @@ class Embeddings:
             raise DataError(f"the embeddings {folder} are damaged ({error}); delete and build them again.") from error
         if not whole or len(starts) - 1 != about["pictures"]:
             raise DataError(f"the embeddings {folder} are damaged: lengths differ; delete and build them again.")
-        return cls(folder, about, texts, tokens, offsets, pooled, starts, places)
+        return cls(folder.absolute(), about, texts, tokens, offsets, pooled, starts, places)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Embeddings.open, (self.folder,)  # another process maps the files itself
 
     @property
     def width(self) -> int:

@@ -33,8 +33,8 @@ from pinxit.data.chunks import (
     halves,
 )
 from pinxit.data.writing_systems import Script
-from pinxit.errors import DataError, UsageError
-from pinxit.schema import Count
+from pinxit.errors import DataError
+from pinxit.schema import Count, checked, plain_number
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
@@ -80,8 +80,9 @@ class Job(ChunkedJob):
         script: Script,
     ) -> Job:
         """Compare what is in `folder` with what is asked for. Raises DataError if it holds anything else."""
-        if batch < 1 or (per_picture is not None and per_picture < 1):
-            raise UsageError(f"at least one text at once and one caption a picture, not {batch} and {per_picture}.")
+        batch = checked(Count, plain_number(batch), "texts at once")
+        if per_picture is not None:
+            per_picture = checked(Count, plain_number(per_picture), "captions a picture")
         captions = CaptionTable.of(bank.captions, per_picture, seed, script)
         about = {
             "format": FORMAT,

@@ -30,7 +30,7 @@ class FolderDataset:
     """
 
     def __init__(self, folder: Path | str, size: int) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # a program may change its working directory
         self.size = size
         self.problems = Problems()
         self._names: list[str] = []  # picture paths relative to the folder

@@ -41,7 +41,7 @@ def order_batch(position: int, count: int, length: int, seed: int, group: int = 
         raise UsageError(f"positions count from 0, not {position} with {count} items.")
     positions = np.arange(position, position + count, dtype=np.uint64)
     epochs, places = np.divmod(positions, np.uint64(length))
-    keys = mix(mix(np.full(count, seed % 2**64, dtype=np.uint64)) ^ epochs)
+    keys = mix(mix(np.full(count, int(seed) % 2**64, dtype=np.uint64)) ^ epochs)
     runs = length // group
     if runs == 0:
         return places.astype(np.int64)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class ShardDataset:
 
     The lines of key.txt are the captions, or else the "captions" or "caption" of key.json. Items that are unusable by
     the index alone (no caption, an unknown format) are listed in `problems` and not counted; reading an item that is
-    broken raises ItemError. Raises DataError when no item is left.
+    broken raises ItemError. Threads may share it. Raises DataError when no item is left.
     """
 
     def __init__(self, paths: Sequence[Path | str] | Path | str, size: int) -> None:
@@ -56,11 +57,11 @@ class ShardDataset:
         self._shards: list[Shard] = []
         for path in paths:
             try:
-                self._shards.append(index_shard(Path(path), self.problems))
+                self._shards.append(index_shard(Path(path).absolute(), self.problems))
             except DataError as error:
                 self.problems.add(str(path), str(error).removeprefix(f"{path} ").rstrip("."))
         self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
-        self._open: OrderedDict[int, mmap.mmap] = OrderedDict()
+        self._open, self._lock = OrderedDict[int, mmap.mmap](), Lock()
         if len(self) == 0:
             reason = f"; {self.problems.report()}" if self.problems else "."
             raise DataError(f"there is no picture with a caption in {_named(paths)}{reason}")
@@ -86,14 +87,18 @@ class ShardDataset:
         return {"kind": "shards", "items": len(self), "size": self.size, "files": digest.hexdigest()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": OrderedDict()}  # memory maps cannot be pickled
+        return {name: value for name, value in self.__dict__.items() if name not in ("_open", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # memory maps and locks cannot be pickled
+        self.__dict__ |= state | {"_open": OrderedDict(), "_lock": Lock()}
 
     def _bytes(self, number: int, span: NDArray[np.int64]) -> bytes:
-        data = self._open.get(number)
-        if data is None:
-            data = self._map(number)
-        self._open.move_to_end(number)
-        return data[int(span[0]) : int(span[0] + span[1])]
+        with self._lock:
+            data = self._open.get(number)
+            if data is None:
+                data = self._map(number)
+            self._open.move_to_end(number)
+            return data[int(span[0]) : int(span[0] + span[1])]
 
     def _map(self, number: int) -> mmap.mmap:
         path = self._shards[number].path

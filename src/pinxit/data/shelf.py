@@ -85,6 +85,9 @@ class Shelf:
     _lock: Lock = field(default_factory=Lock, repr=False)
     _ahead: Ahead = field(default_factory=Ahead, repr=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # locks and threads stay in their process
+        return Shelf, (self.folder, self.room)
+
     @property
     def space(self) -> float:
         """Bytes that copies may take, as of the last fetch: `room`, or less where the disk is fuller."""

@@ -31,14 +31,17 @@ class _Line(TypedDict):
     digest: str
 
 
-def index_shards(spec: str, folder: Path, progress: Callable[[int, int], None] | None = None) -> list[ShardRecord]:
+def index_shards(
+    spec: str | Path, folder: Path | str, progress: Callable[[int, int], None] | None = None
+) -> list[ShardRecord]:
     """Scan the shards that `spec` names and write their index into `folder`; returns its records.
 
     May be killed at any time: the same call goes on with the next shard. Raises DataError for a shard that is missing,
     truncated or not a tar, or has the name of another; PinxitError if one cannot be fetched or the index cannot be
     written.
     """
-    urls, shelf = shards_of(spec), Shelf(folder / ".index-cache", ROOM)
+    folder = Path(folder)
+    urls, shelf = shards_of(str(spec)), Shelf(folder / ".index-cache", ROOM)
     _check_names(urls)
     known = dict(_known(urls, folder / INDEX))
     records: list[ShardRecord] = []

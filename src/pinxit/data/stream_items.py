@@ -48,7 +48,10 @@ class Pictures:
         return self.stream[index + len(self) if index < 0 else index].picture
 
     def _stacked(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        return np.stack([self._one(index) for index in indices])
+        found = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        for row, index in enumerate(indices):
+            found[row] = self._one(index)
+        return found
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ shards.jsonl  the shards scanned so far, a line each
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -73,9 +74,15 @@ def check_bytes(path: Path, shard: ShardRecord) -> None:
         raise DataError(f"{shard['url']} is {size} bytes, not {shard['bytes']} as when this run began: {AGAIN}.")
 
 
-def compare(folder: Path, spec: str, size: int) -> None:
-    """Raises DataError when the folder holds a stream of other shards or with pictures of another size."""
+def used(shards: Sequence[ShardRecord], count: int | None) -> int:
+    """How many items a stream of at most `count` (None: all) has."""
+    there = sum(shard["items"] for shard in shards)
+    return there if count is None else min(there, count)
+
+
+def compare(folder: Path, spec: str, size: int, count: int | None) -> None:
+    """Raises DataError when the folder's stream is of other shards, pictures of another size, or another number."""
     manifest: StreamManifest = read_json(folder / STREAM, StreamManifest, DataError, AGAIN)
-    for name, new in (("spec", spec), ("size", size)):
+    for name, new in (("spec", spec), ("size", size), ("items", used(manifest["shards"], count))):
         if manifest[name] != new:  # type: ignore[literal-required]
             raise DataError(f"{folder} holds a stream of {name}={manifest[name]}, not {new}: {AGAIN}.")  # type: ignore[literal-required]

@@ -7,7 +7,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,7 @@ from pinxit.data.shards import Shard, example_of, index_shard, read_span
 from pinxit.data.shelf import PATIENCE, TRIES, Shelf
 from pinxit.data.stream_items import Pictures, StreamCaptions
 from pinxit.data.stream_manifest import AGAIN, STREAM, ShardRecord, StreamManifest, check_bytes, digest_of
-from pinxit.errors import DataError, PinxitError
+from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.files import read_json
 
 if TYPE_CHECKING:
@@ -56,18 +56,19 @@ class Stream:
     _deals: dict[tuple[int, int], Deal] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, folder: Path | str, cache: Path | None = None) -> Stream:
+    def open(cls, folder: Path | str, cache: Path | str | None = None) -> Stream:
         """Open a finished folder; `cache`: the folder for copies of remote shards (None: beside this one).
 
         Raises DataError when it is unfinished, or when a local shard is missing or has another size.
         """
         folder = Path(folder)
         manifest: StreamManifest = read_json(folder / STREAM, StreamManifest, DataError, AGAIN)
-        found = cls(folder, manifest, Shelf(cache or folder.parent / "cache"))
         for shard in manifest["shards"]:
             if "://" not in shard["url"]:
                 check_bytes(Path(shard["url"]), shard)
-        return found
+                shard["url"] = str(Path(shard["url"]).absolute())  # a program may change its working directory
+        folder, cache = folder.absolute(), Path(cache or folder.parent / "cache").absolute()
+        return cls(folder, manifest, Shelf(cache))
 
     def __len__(self) -> int:
         return self.manifest["items"]
@@ -95,7 +96,8 @@ class Stream:
     def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
         """The items of these rows of an update, int64 [count], in the order of `data.deal`.
 
-        Held-out items are never among them. Also starts to fetch the shards that are needed next.
+        Held-out items are never among them; raises UsageError when all are. Also starts to fetch the shards that are
+        needed next.
         """
         deal = self._deal(rows.batch, seed)
         if "://" in self.manifest["shards"][0]["url"]:
@@ -121,8 +123,13 @@ class Stream:
     def __getitem__(self, index: int) -> Example:
         """Item `index`; if it is broken, the first usable one of `_instead`, and a problem is recorded.
 
-        Raises DataError when there is no usable item or a shard has changed, PinxitError when one cannot be read.
+        Its picture is the caller's own. Raises DataError when there is no usable item or a shard has changed,
+        PinxitError when one cannot be read.
         """
+        found = self._item(index)
+        return replace(found, picture=found.picture.copy())  # what is cached stays, whatever becomes of it
+
+    def _item(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}.")
         with self._lock:
@@ -168,7 +175,7 @@ class Stream:
 
     def standing(self, index: int) -> int:
         """The item that `self[index]` returns: `index`, or its replacement if it is broken."""
-        self[index]
+        self._item(index)
         return self._stands.get(index, index)
 
     def _keep(self, index: int, found: Example) -> None:
@@ -236,9 +243,14 @@ class Stream:
         ends = np.cumsum([sizes[shard] for shard in wanted])
         return list(wanted)[: int(np.searchsorted(ends, space, side="right"))]
 
+    def __reduce__(self) -> tuple[Any, ...]:  # another process reads the shards itself
+        return Stream, (self.folder, self.manifest, self.shelf, Problems(self.problems), self.held_out)
+
     def _deal(self, batch: int, seed: int) -> Deal:
         asked = (batch, seed)
         if asked not in self._deals:
+            if self.held_out >= len(self):
+                raise UsageError(f"all {len(self)} pictures of {self.folder} are held out: hold out fewer.")
             counts = tuple(int(n) for n in np.diff(np.minimum([0, *self._ends], len(self) - self.held_out)))
             self._deals[asked] = Deal(counts, seed, streams_for(batch, sum(count > 0 for count in counts)))
         return self._deals[asked]
@@ -258,8 +270,9 @@ def _indexed(path: Path, shard: ShardRecord) -> Shard:
     return found
 
 
-def open_pictures(folder: Path) -> Bank | Stream:
+def open_pictures(folder: Path | str) -> Bank | Stream:
     """Open a folder of training pictures: a bank or a stream."""
+    folder = Path(folder)
     return Stream.open(folder) if (folder / STREAM).is_file() else Bank.open(folder)
 
 

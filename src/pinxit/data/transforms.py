@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pinxit.types import Fitting
+from pinxit.data.decode import rgb
+from pinxit.errors import UsageError
+from pinxit.schema import Count, checked, plain_number
+from pinxit.types import Fitting, check_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,17 +35,21 @@ _FILTERS: dict[Filter, Image.Resampling] = {
 def square(picture: Picture | Image.Image, size: int, method: Filter = "lanczos") -> Picture:
     """Resize the shorter side to `size`, then crop the centre: uint8 [size, size, 3].
 
-    Only the pixels that are kept are computed, so a very long picture costs no more than a square one.
+    Only the pixels that are kept are computed, so a very long picture costs no more than a square one. Raises
+    UsageError for what is no picture, for a size below 1 and for an unknown method.
     """
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image = _image(picture)
     if image.size == (size, size):
         return np.array(image)
     return fit(image, size, Fitting(method=method))
 
 
 def fit(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
-    """Preprocess a picture by `fitting` for a model of `size` x `size` pixels: uint8 [size, size, 3]."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    """Preprocess a picture by `fitting` for a model of `size` x `size` pixels: uint8 [size, size, 3].
+
+    Raises UsageError for what is no picture, and for a size below 1.
+    """
+    image, size = _image(picture), checked(Count, plain_number(size), "size")
     method, side = _FILTERS[fitting.method], fitting.side or size
     if fitting.resized == "longer":
         scale = side / max(image.size)
@@ -88,10 +95,13 @@ def augment_transformer(picture: Picture, size: int, rng: np.random.Generator) -
 
 
 def to_tensor(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    """uint8 [B, H, W, 3] as float32 [B, 3, H, W] in [0, 1], the input of models."""
+    """uint8 [B, H, W, 3] as float32 [B, 3, H, W] in [0, 1], models' input. Raises UsageError for anything else."""
     import torch
 
     ordered = np.array(pictures, order="C")  # kernels differ by how pictures lie in memory
+    if ordered.dtype != np.uint8 or ordered.ndim != 4 or ordered.shape[3] != 3:
+        found = f"{ordered.dtype} {list(ordered.shape)}"
+        raise UsageError(f"pictures must be uint8 [number, height, width, 3], 0 to 255, not {found}.")
     return torch.from_numpy(ordered).permute(0, 3, 1, 2).float().div_(255)
 
 
@@ -101,6 +111,14 @@ def to_pictures(pixels: Tensor) -> np.ndarray[tuple[int, int, int, int], np.dtyp
 
     levels = pixels.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _image(picture: Picture | Image.Image) -> Image.Image:
+    """A picture as Pillow has it, in RGB."""
+    if isinstance(picture, Image.Image):
+        return picture if picture.mode == "RGB" and not picture.has_transparency_data else rgb(picture)
+    check_pixels(picture)
+    return Image.fromarray(picture)
 
 
 def _centre(side: int, short: int, size: int, shorter: int) -> tuple[float, float]:

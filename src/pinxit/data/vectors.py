@@ -40,8 +40,8 @@ from pinxit.data.identity import differences
 from pinxit.data.jsonl import Captions
 from pinxit.data.order import order_batch
 from pinxit.data.writing_systems import Script
-from pinxit.errors import DataError, UsageError
-from pinxit.schema import Count
+from pinxit.errors import DataError
+from pinxit.schema import Count, checked, plain_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,10 +114,13 @@ class Vectors:
             raise DataError(f"the vectors {folder} are damaged ({error}); delete and build them again.") from error
         if not whole:
             raise DataError(f"the vectors {folder} are damaged: lengths differ; delete and build them again.")
-        return cls(folder, about, pictures, texts, captions, starts, places)
+        return cls(folder.absolute(), about, pictures, texts, captions, starts, places)
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Vectors.open, (self.folder,)  # another process maps the files itself
 
     @property
     def width(self) -> int:
@@ -214,8 +217,8 @@ def build_vectors(
     when `folder` holds vectors of another CLIP, another bank or other captions, or anything else, PinxitError when the
     disk is full.
     """
-    if per_picture is not None and per_picture < 1:
-        raise UsageError(f"at least one caption a picture, not {per_picture}.")
+    if per_picture is not None:
+        per_picture = checked(Count, plain_number(per_picture), "captions a picture")
     captions = CaptionTable.of(bank.captions, per_picture, seed, script)
     about = {
         "format": FORMAT,

@@ -57,7 +57,7 @@ def answer(
         task=question.task,
         prompt=question.prompt,
         seed=question.seed,
-        candidates=tuple(one.candidate for one in ranked),
+        candidates=tuple(int(one.candidate) for one in ranked),  # of NumPy too: answers are stored as JSON
         right=tuple(not reasons for reasons in wrong),
         complaint="; ".join(wrong[0]),
         chosen=tuple(_first(question, ranked, n, rank) for n in columns(len(ranked))),
@@ -68,9 +68,9 @@ def _first(question: Question, ranked: Sequence[Ranked], among: int, rank: Rank 
     """The candidate that ranks first among the first `among` drawn."""
     drawn = [one for one in ranked if one.candidate < among]
     if rank is None or among == len(ranked):
-        return drawn[0].candidate
+        return int(drawn[0].candidate)
     pictures = [one.picture for one in sorted(drawn, key=lambda one: one.candidate)]
-    return rank(Prompt(question.prompt, question.seed), pictures)[0].candidate
+    return int(rank(Prompt(question.prompt, question.seed), pictures)[0].candidate)
 
 
 def columns(candidates: int) -> list[int]:
@@ -128,10 +128,12 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
     from pinxit.data.transforms import to_pictures, to_tensor
     from pinxit.functional.corruption import patched, strewn
     from pinxit.functional.draws import OneStream
+    from pinxit.models.ambient import own_settings
 
-    draws, count = OneStream(torch.Generator().manual_seed(seed)), len(pictures)
-    x = patched(to_tensor(np.stack(pictures)), torch.full((count,), 1.0), draws, 12)
-    return list(to_pictures(strewn(x, torch.full((count,), 0.01), draws, 12)))
+    with own_settings():
+        draws, count = OneStream(torch.Generator().manual_seed(seed)), len(pictures)
+        x = patched(to_tensor(np.stack(pictures)), torch.full((count,), 1.0), draws, 12)
+        return list(to_pictures(strewn(x, torch.full((count,), 0.01), draws, 12)))
 
 
 def by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:

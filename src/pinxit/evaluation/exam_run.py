@@ -13,6 +13,7 @@ from pinxit.evaluation import partial as parts
 from pinxit.evaluation.evaluators import Answer, Detect, PaintPrompts, Rank, answer
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import Question
+from pinxit.schema import Count, checked, plain_number
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -37,7 +38,7 @@ def run_exam(
     *,
     rank: Rank | None = None,
     shown: int = 0,
-    part: Path | None = None,
+    part: Path | str | None = None,
     identity: Mapping[str, Any] | None = None,
     watch: Callable[[int], None] = lambda done: None,
 ) -> ExamProgress:
@@ -46,12 +47,19 @@ def run_exam(
     `rank` is the painter's own ranking, needed where scores depend on the other candidates. `shown`: of how many
     questions, from the first on, the best picture is kept. With `part`, answers are saved in that file after every few
     prompts, and resumed from it; `identity` describes the exam. `watch` gets the number of finished questions. Raises
-    UsageError when the file belongs to another exam, holds answers to other questions, or lacks pictures to be shown.
+    UsageError when the file belongs to another exam, holds answers to other questions or with another number of
+    candidates, or lacks pictures to be shown.
     """
+    part = None if part is None else Path(part)
+    candidates = checked(Count, plain_number(candidates), "candidates")
     done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
-    if any(one.prompt != question.prompt for one, question in zip(done.answers, asked, strict=False)):
+    other = (
+        "questions" if [one.prompt for one in done.answers] != [q.prompt for q in asked[: len(done.answers)]] else ""
+    )
+    other = other or ("candidates" if any(len(one.candidates) != candidates for one in done.answers) else "")
+    if other:
         raise UsageError(
-            f"{part} holds half of an exam with other questions, as of another version; remove it, or choose another "
+            f"{part} holds half of an exam with other {other}, as of another version; remove it, or choose another "
             "--out."
         )
     if len(done.pictures) < min(shown, len(done.answers)):

@@ -7,12 +7,13 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from pinxit.errors import DataError, UsageError
 from pinxit.files import check_file, read_json, write_text
 from pinxit.locks import alone
+from pinxit.schema import plain_number
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -45,7 +46,24 @@ def alone_for(out: Path | None) -> Iterator[None]:
 
 def keep(path: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     """Write JSON-ready `content`; `identity` describes the work that it belongs to."""
-    write_text(path, json.dumps({"identity": identity, **content}, ensure_ascii=False))
+    write_text(path, json.dumps({"identity": identity, **content}, ensure_ascii=False, default=_plain))
+
+
+def as_stored(content: T) -> T:
+    """JSON-ready content as it comes back from a file: numbers of NumPy are Python's own, tuples are lists.
+
+    Raises UsageError for what JSON does not have.
+    """
+    stored: T = json.loads(json.dumps(content, default=_plain))
+    return stored
+
+
+def _plain(value: Any) -> Any:
+    if (number := plain_number(value)) is not value:
+        return number
+    if isinstance(value, PurePath):
+        return str(value)
+    raise UsageError(f"{value!r} cannot be stored beside unfinished work: give text, numbers, lists.")
 
 
 def resume(
@@ -53,8 +71,9 @@ def resume(
 ) -> T | None:
     """The saved content, checked to be a `kind` and converted by `read`; None if there is none.
 
-    Raises UsageError when it has another identity, DataError when it cannot be read.
+    Raises UsageError when it has another identity, or `identity` cannot be stored, DataError when it cannot be read.
     """
+    identity = as_stored(identity)
     if path is None or not path.is_file():
         return None
     try:
@@ -62,7 +81,7 @@ def resume(
         content = read(data)
     except (OSError, ValueError, KeyError, TypeError, SyntaxError, UsageError) as error:
         raise DataError(f"{path} is damaged ({error}); {AGAIN}.") from error
-    if data["identity"] != json.loads(json.dumps(identity)):
+    if data["identity"] != identity:
         raise UsageError(f"{path} holds half of an exam with other settings; remove it, or choose another --out.")
     return content
 

@@ -22,15 +22,20 @@ def recalls(image_NE: NDArray[np.float32], text_ME: NDArray[np.float32], caption
     """Recall at 1, 5 and 10 in both directions: "caption@5" (for a picture), "picture@5" (for a caption).
 
     `caption_N`: the index of each picture's caption; every caption has a picture. Where pictures share a caption, any
-    of them is right. Ties count as errors, and so does what is no number. Raises UsageError without pictures, and for
-    other numbers than those.
+    of them is right. Ties count as errors, and so does what is no number. Raises UsageError without pictures, for
+    embeddings of two widths, and for other numbers than those.
     """
-    if not len(image_NE) or len(caption_N) != len(image_NE) or set(map(int, caption_N)) != set(range(len(text_ME))):
+    image_NE, text_ME, numbers_N = np.asarray(image_NE), np.asarray(text_ME), np.asarray(caption_N)
+    if image_NE.shape[1:] != text_ME.shape[1:]:
+        shapes = f"{list(image_NE.shape)} and {list(text_ME.shape)}"
+        raise UsageError(f"recall compares embeddings [N, E] and [M, E] of one CLIP, not {shapes}.")
+    whole = numbers_N.dtype.kind in "iu" and set(numbers_N.tolist()) == set(range(len(text_ME)))
+    if not len(image_NE) or len(numbers_N) != len(image_NE) or not whole:
         raise UsageError(
             f"recall needs for each of {len(image_NE)} pictures the number of its caption, and a picture for each of "
             f"{len(text_ME)} captions."
         )
-    own = np.asarray(caption_N)[:, None] == np.arange(len(text_ME))[None, :]
+    own = numbers_N[:, None] == np.arange(len(text_ME))[None, :]
     scores_NM = image_NE @ text_ME.T
     result: dict[str, float] = {}
     for name, scores, right in (("caption", scores_NM, own), ("picture", scores_NM.T, own.T)):

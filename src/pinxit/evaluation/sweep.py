@@ -59,7 +59,7 @@ class SweepPainter:
         if self.enlarge is None:
             return _timed(lambda: self.paint(asked, settings, watch))
         enlarge, plain = self.enlarge, {k: v for k, v in settings.items() if k not in self.enlarging}
-        name = json.dumps(plain, sort_keys=True)
+        name = json.dumps(parts.as_stored(plain), sort_keys=True)
         if name not in self._small:
             self._small[name] = _timed(lambda: self.paint(asked, plain, lambda share: watch(share / 2)))
         small, before = self._small[name]
@@ -88,7 +88,7 @@ def sweep(
     painter: SweepPainter,
     truth: Truth,
     *,
-    part: Path | None = None,
+    part: Path | str | None = None,
     identity: Mapping[str, Any] | None = None,
     watch: Watch = lambda done: None,
 ) -> list[Trial]:
@@ -99,14 +99,16 @@ def sweep(
     other questions.
     """
     about = {**(identity or {}), "questions": _digest(asked)}  # another version may ask others in an equal exam
+    part = None if part is None else Path(part)
     kept = parts.resume(part, about, _Rows, _read) or []
+    stored = [parts.as_stored(settings) for settings in planned]  # what cannot be kept is told before it is painted
     trials = []
     for number, settings in enumerate(planned):
 
         def within(share: float, number: int = number) -> None:
             watch(number + share)
 
-        tried = next((one for one in kept if one.settings == settings), None)
+        tried = next((one for one in kept if parts.as_stored(one.settings) == stored[number]), None)
         if tried is None:
             tried = _try(asked, settings, painter, truth, within)
             kept.append(tried)
@@ -118,7 +120,7 @@ def sweep(
 
 
 def _digest(asked: Sequence[Question]) -> str:
-    told = json.dumps([(one.prompt, one.seed, asdict(one.expected)) for one in asked])
+    told = json.dumps(parts.as_stored([(one.prompt, one.seed, asdict(one.expected)) for one in asked]))
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -35,10 +35,10 @@ class OneStream:
         self.generator = generator
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.generator.device)
+        return torch.rand(shape, generator=self.generator, device=self.generator.device, dtype=torch.float32)
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+        return torch.randn(shape, generator=self.generator, device=self.generator.device, dtype=torch.float32)
 
 
 class RowStreams:
@@ -61,7 +61,7 @@ class RowStreams:
     def uniform(self, *shape: int) -> Tensor:
         if self.hashed:
             return self._hashed(keyed.uniform, shape, 1)
-        out = torch.empty(shape, device=self.device)
+        out = torch.empty(shape, device=self.device, dtype=torch.float32)
         for row, generator in self._rows(out):
             row.uniform_(generator=generator)
         return out
@@ -69,7 +69,7 @@ class RowStreams:
     def normal(self, *shape: int) -> Tensor:
         if self.hashed:
             return self._hashed(keyed.normal, shape, 2)
-        out = torch.empty(shape, device=self.device)
+        out = torch.empty(shape, device=self.device, dtype=torch.float32)
         for row, generator in self._rows(out):
             row.normal_(generator=generator)
         return out

@@ -20,11 +20,14 @@ def cmmd(drawn_NE: Tensor, true_NE: Tensor) -> float:
     et al. 2012, lemma 6, eq. 4), which compares no row with itself or with its partner: 0 for equal sets, and around 0,
     also below it, for two samples of one distribution. CMMD's released code uses the biased one (eq. 5), which grows as
     rows get fewer, so that exams of different lengths could not be compared. Raises UsageError for unequal numbers of
-    rows and for fewer than two.
+    rows or widths, and for fewer than two rows.
     """
     rows = len(drawn_NE)
     if rows != len(true_NE) or rows < 2:
         raise UsageError(f"the distance needs two pictures or more of each kind, not {rows} and {len(true_NE)}.")
+    if drawn_NE.ndim != 2 or drawn_NE.shape != true_NE.shape:
+        shapes = f"{list(drawn_NE.shape)} and {list(true_NE.shape)}"
+        raise UsageError(f"the distance compares embeddings [N, E] of one CLIP, not {shapes}.")
     x, y = drawn_NE.double(), true_NE.double()
     across = _unlike(x, y)
     apart = across + across.T - _unlike(x, x) - _unlike(y, y)

@@ -42,6 +42,7 @@ class Stage:
     plan: Plan
     build: Callable[[], Sketched]
     lacks: Callable[[Task], Collection[str]] = lambda task: ()  # weights that are trained themselves beside a LoRA
+    piece: str = "plan.micro"  # the setting of the rows in memory at a time
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pinxit.config import from_dict
 from pinxit.errors import DataError, UsageError
-from pinxit.files import read_json, replacing_folder
+from pinxit.files import check_empty, read_json, replacing_folder
+from pinxit.models.ambient import opening
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.deepfloyd.export import save_stage
@@ -78,6 +79,7 @@ class _Run(TypedDict):
     recipe: str
 
 
+@opening()
 def export(source: str | Path, to: str, out: str | Path) -> list[Path]:
     """Write the networks of the run or checkpoint `source` into `out` in the format of the library `to`.
 
@@ -104,8 +106,7 @@ def _check_asked(source: str, recipe: str, to: str, out: Path) -> None:
     if to not in (known := LIBRARIES[recipe]):
         message = f"{source} holds what {recipe} trains, which can be exported to {', '.join(known)}"
         raise UsageError(f"{message}, not to {to}.")
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty: export into another folder.")
+    check_empty(out)
 
 
 def _karlo(run: karlo.KarloRun, to: str, out: Path) -> list[Path]:

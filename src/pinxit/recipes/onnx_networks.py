@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pinxit.config import to_dict
 from pinxit.errors import CheckpointError
-from pinxit.files import replacing_folder, write_bytes, write_json
+from pinxit.files import check_empty, replacing_folder, write_bytes, write_json
+from pinxit.models.ambient import opening
 from pinxit.models.clip import CLIP
 from pinxit.models.conditions import ANY
 from pinxit.models.dvae import DVAE, DVAEConfig
@@ -37,14 +38,17 @@ TOKENIZER = ("tokenizer.json", "words.json", "merges.txt", "vocab.json")  # pinx
 LENGTHS = (5, 12)  # of the random texts, in turn: two of them show that the length is a free dimension
 
 
-def export_onnx(name_or_path: str | Path, out: Path) -> list[Written]:
+@opening()
+def export_onnx(name_or_path: str | Path, out: str | Path) -> list[Written]:
     """Write every network of a checkpoint, or the towers of any CLIP that `load_clip` opens, into the folder `out`.
 
     `out` also gets `onnx.json`, which describes inputs and outputs, and the tokenizer. Raises UsageError where
-    `pinxit[onnx]` is not installed, CheckpointError where there is nothing to export, and PinxitError when an exported
-    file does not compute what its network does; `out` is then left as it was.
+    `pinxit[onnx]` is not installed or `out` is not empty, CheckpointError where there is nothing to export, and
+    PinxitError when an exported file does not compute what its network does; `out` is then left as it was.
     """
+    out = Path(out)
     check_installed()
+    check_empty(out)
     origin, networks = _networks(name_or_path)
     if not networks:
         raise CheckpointError(f"{name_or_path} holds no network that becomes ONNX: no CLIP, no decoder, none denoises.")

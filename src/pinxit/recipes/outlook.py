@@ -76,7 +76,7 @@ def stages_of(name: str, changes: Sequence[str] = ()) -> list[Stage]:
 def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUAL) -> Iterator[Outlook]:
     """Each stage on `gpus`, at `share` of their peak. Raises UsageError for a batch that cannot be split among them."""
     for stage in stages:
-        rows = rows_together(stage.plan, gpus)
+        rows = rows_together(stage.plan, gpus, stage.piece)
         if not kind.bf16:
             stage = replace(stage, plan=replace(stage.plan, precision="fp32"))
         own = replace(stage, plan=replace(stage.plan, micro=rows, batch=stage.plan.batch // gpus))  # a rank's
@@ -115,7 +115,7 @@ def _advice(one: Outlook) -> str:
     """What is left to try for a stage that does not fit."""
     plan = one.stage.plan
     left = {
-        "plan.micro": one.rows > 1,
+        one.stage.piece: one.rows > 1,
         "plan.recompute=true": not plan.recompute,
         "plan.shard=true (on several)": not plan.shard,
     }
@@ -126,7 +126,7 @@ def _advice(one: Outlook) -> str:
 def _clip_stages(config: clip.ClipRunConfig) -> list[Stage]:
     training = config.training
     piece = training.piece if config.plan.batch % (training.piece or 1) == 0 else 0
-    return [Stage("clip", replace(config.plan, micro=piece), partial(ClipTask, training))]
+    return [Stage("clip", replace(config.plan, micro=piece), partial(ClipTask, training), piece="piece")]
 
 
 def _unclip_stages(config: UnclipConfig) -> list[Stage]:

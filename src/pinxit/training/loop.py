@@ -212,11 +212,19 @@ def _prepare(task: Task, plan: Plan, images: int, ranks: Ranks, log: Log) -> Cos
     cost = measure(task, load(replace(rows, count=min(4, rows.count))), own, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()
     how = compile_modules(hot, plan, device, trial)
-    cut = f", cut among {ranks.world} ranks in {counted(1 + len(hot), 'unit')}" if isinstance(task, Sharded) else ""
+    cut = _cut(task, plan, ranks.world, len(hot))
     size = f"{cost.parameters:,} parameters{cut}, {cost.flops / 1e9:.3g} GFLOP a picture"
     kind = str(product_dtype(plan, device)).removeprefix("torch.")
     log.say(f"{size}, {device}, {kind}, {how}")
     return cost
+
+
+def _cut(task: Task, plan: Plan, ranks: int, hot: int) -> str:
+    """How a sharded model is cut, and what has no effect for it."""
+    if not isinstance(task, Sharded):
+        return ""
+    layout = " (plan.channels_last has no effect with plan.shard)" if plan.channels_last else ""
+    return f", cut among {ranks} ranks in {counted(1 + hot, 'unit')}{layout}"
 
 
 def _speed(at: Progress, meter: Meter, cost: Cost, plan: Plan, ranks: Ranks, since: float) -> dict[str, float]:

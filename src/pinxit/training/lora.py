@@ -42,8 +42,14 @@ def adapt(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()
     """Freeze the modules and give every matrix and kernel with more than `rank` rows and columns an addition.
 
     `new`: names, as `trained` gives them, of weights that are random, in whole or in part: they are trained themselves.
-    What is drawn for a weight depends on its name alone. Raises UsageError if no matrix is that large.
+    What is drawn for a weight depends on its name alone. Modules that have additions, of an earlier `fit` of the same
+    task, stay as they are. Raises UsageError if no matrix is that large, or for additions of another rank.
     """
+    ranks = {len(part.down) for module in modules.values() for part in module.modules() if isinstance(part, Addition)}
+    if ranks:
+        if ranks != {rank}:
+            raise UsageError(f"plan.lora={rank}: the task has additions of rank {min(ranks)} already: build a new one.")
+        return
     found = trained(modules)
     chosen = check_rank(modules, rank, new)
     for name, parameter in found.items():

@@ -111,15 +111,18 @@ class Ranks:
                 distributed.broadcast(buffer, 0)
 
 
-def rows_together(plan: Plan, world: int) -> int:
-    """Rows in a micro-batch on each of `world` ranks. Raises UsageError: see `Ranks.piece`."""
+def rows_together(plan: Plan, world: int, setting: str = "plan.micro") -> int:
+    """Rows in a micro-batch on each of `world` ranks; `setting`: what a user calls `plan.micro`.
+
+    Raises UsageError: see `Ranks.piece`.
+    """
     if plan.batch % world:
         raise UsageError(f"a batch of {plan.batch} cannot be shared among {world} ranks: change plan.batch.")
     share = plan.batch // world
     if not plan.micro or plan.micro >= share:
         return share
     if share % plan.micro:
-        raise UsageError(f"plan.micro={plan.micro} does not divide the {share} pictures of a rank.")
+        raise UsageError(f"{setting}={plan.micro} does not divide the {share} pictures of a rank.")
     return plan.micro
 
 

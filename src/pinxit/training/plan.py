@@ -89,7 +89,7 @@ class Plan:
     ema: Decay = 0.999  # decay of the averaged weights (EMA); 0: no average is kept
     ema_every: Count = 1  # updates between two steps of the average
     precision: Literal["bf16", "fp32"] = "bf16"  # of products, in fp32 where bf16 is emulated; master weights are fp32
-    channels_last: bool = False  # memory layout of convolution kernels; those of `shard` stay as FSDP2 needs them
+    channels_last: bool = False  # memory layout of convolution kernels; without effect where `shard` cuts them
     compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA only
     shard: bool = False  # FSDP2: weights, gradients, moments and averages sharded among ranks, not copied to each
     recompute: bool = False  # activation checkpointing: blocks run again in the backward pass, to save memory

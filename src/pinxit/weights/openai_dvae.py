@@ -20,13 +20,14 @@ log = logging.getLogger(__name__)
 _ENDINGS = (".pkl", ".safetensors", ".pt", ".pth", ".bin")
 
 
-def load_openai_dvae(folder: Path, size: int = 256) -> DVAE:
+def load_openai_dvae(folder: Path | str, size: int = 256) -> DVAE:
     """The `DVAE` whose weights lie in `folder`, on the CPU in float32, in evaluation mode.
 
     Widths are inferred from the weights' shapes; `size` is the side in pixels of the pictures it is meant for.
     Logs one line that says what was recognised. Raises CheckpointError, naming files or keys, when a file is
     missing or unreadable, or a key is missing, unknown or of the wrong shape.
     """
+    folder = Path(folder)
     halves = {
         half: (path := _find(folder, half), read_tensors(path, packages=("dall_e",))) for half in ("encoder", "decoder")
     }

@@ -5,6 +5,7 @@ Batches have one fixed shape, so that a vector never depends on the rest of its 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +64,7 @@ class ClipEncoder:
         """
         self.device = pick_device(device)
         self.engine, self.precision = pick_engine(engine, self.device), precision
-        self._compiled: dict[str, Any] = {}
+        self._compiled: dict[tuple[str, int], Any] = {}  # by tower and process: see `recipes.clip.engine.core`
         self._alone = Lock()  # OpenVINO's requests, and the tracer, serve one thread at a time
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.tokenize, self.name = tokenize, name
@@ -209,10 +210,11 @@ class ClipEncoder:
         return plain
 
     def _by_openvino(self, name: str, encode: Any, part: torch.Tensor) -> torch.Tensor:
+        here = name, os.getpid()
         with self._alone:
-            if name not in self._compiled:
-                self._compiled[name] = compiled(encode, self.model, part, self.precision)
-            encoded: torch.Tensor = self._compiled[name](part)
+            if here not in self._compiled:
+                self._compiled[here] = compiled(encode, self.model, part, self.precision)
+            encoded: torch.Tensor = self._compiled[here](part)
         return encoded
 
 

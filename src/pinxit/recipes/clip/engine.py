@@ -5,12 +5,14 @@ Needs the extra openvino; benchmarks/clip.py measures it.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,10 @@ from pinxit.models.method import Method
 Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["fp32", "bf16"]
 HINTS = {"fp32": "f32", "bf16": "bf16"}
+_open: WeakSet[Callable[[Tensor], Tensor]] = WeakSet()  # compiled towers
+_of_parents: list[Callable[[Tensor], Tensor]] = []  # those that were open when this process was forked
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _of_parents.extend(_open))
 PIECE = {"fp32": 8, "bf16": 16}  # rows that one core takes at a time where there are more
 
 
@@ -52,13 +58,19 @@ def load_openvino() -> Any:
     return openvino
 
 
-@cache
 def core() -> Any:
-    """OpenVINO's devices, opened once and never closed.
+    """OpenVINO's devices, opened once a process and never closed.
 
-    Each `Core` gives its thread a stack for signal handlers and takes it away in the end. Of several, the last to end
-    puts back one that is gone, and the next Ctrl-C ends the process by a segmentation fault (OpenVINO 2026.4).
+    A forked process has none of its parent's threads: what it has of the parent would wait for them for ever, when it
+    is used and when it is closed. Each `Core` gives its thread a stack for signal handlers and takes it away in the
+    end. Of several, the last to end puts back one that is gone, and the next Ctrl-C ends the process by a segmentation
+    fault (OpenVINO 2026.4).
     """
+    return _core_of(os.getpid())
+
+
+@cache
+def _core_of(_process: int) -> Any:
     return load_openvino().Core()
 
 
@@ -79,9 +91,15 @@ def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tens
     streams = {"NUM_STREAMS": threads} if divided else {"PERFORMANCE_HINT": "LATENCY"}
     run = core().compile_model(converted, "CPU", hints | streams)
     if not divided:
-        return lambda rows: torch.from_numpy(run([rows.numpy()])[0].copy())
+        return _noted(lambda rows: torch.from_numpy(run([rows.numpy()])[0].copy()))
     queue = openvino.AsyncInferQueue(run, threads)
-    return lambda batch: torch.cat(_in_pieces(queue, batch.numpy().reshape(-1, *piece.shape)))
+    return _noted(lambda batch: torch.cat(_in_pieces(queue, batch.numpy().reshape(-1, *piece.shape))))
+
+
+def _noted(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`run`, which a forked process will never close."""
+    _open.add(run)
+    return run
 
 
 def _in_pieces(queue: Any, pieces: Any) -> list[Tensor]:

@@ -76,8 +76,8 @@ class PictureIndex:
     def create(
         cls, folder: str | Path, model: str, fingerprint: str, width: int, activation: Activation | None = None
     ) -> PictureIndex:
-        """A new index, or the existing one. Raises UsageError if that was made with another model."""
-        folder = Path(folder)
+        """A new index, or the existing one. Raises UsageError if that was made with another model, or for no width."""
+        folder, width = Path(folder), checked(Count, plain_number(width), "width")
         about = {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width}
         about |= {} if activation is None else {"activation": activation}
         if not (folder / MANIFEST).exists():
@@ -103,7 +103,8 @@ class PictureIndex:
             raise DataError(f"{folder} is an index of format {version}; this pinxit reads {FORMAT}.")
         about = read_json(folder / MANIFEST, _Manifest, DataError, AGAIN)
         made_by = about["model"], about["fingerprint"], about["width"]
-        index = cls(folder, *made_by, [], set(), about.get("activation"))
+        place = folder.absolute()  # a program may change its working directory
+        index = cls(place, *made_by, [], set(), about.get("activation"))
         index._read()
         return index
 
@@ -161,20 +162,24 @@ class PictureIndex:
     def add(self, rows: Sequence[Row], vectors: Floats) -> None:
         """Write a chunk of vectors [n, E].
 
-        Raises UsageError for another shape than the rows and the index have, PinxitError when it cannot be written; the
-        index stays as it was.
+        Raises UsageError for another shape than the rows and the index have and for numbers that are not finite,
+        PinxitError when it cannot be written; the index stays as it was.
         """
         import torch
 
+        vectors = np.asarray(vectors)
         if vectors.shape != (len(rows), self.width):
             raise UsageError(
                 f"{len(rows)} rows of the index {self.folder} need vectors [{len(rows)}, {self.width}], not "
                 f"{list(vectors.shape)}."
             )
+        with np.errstate(over="ignore"):
+            halves = vectors.astype(np.float16)
+        if not np.isfinite(halves).all():
+            raise UsageError(f"vectors of the index {self.folder} must be finite numbers, of length one.")
         with self.writing():
             path = self.folder / CHUNK.format(len(chunks_in(self.folder)))
-            kept = torch.from_numpy(vectors.astype(np.float16))
-            write_tensors(path, {"vectors": kept}, {"rows": json.dumps(rows)})
+            write_tensors(path, {"vectors": torch.from_numpy(halves)}, {"rows": json.dumps(rows)})
             self.rows += rows
             self._graph = None
 

@@ -27,7 +27,7 @@ from pinxit.recipes.judge.hard_scenes import SEED, HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.recipes.staging import entered
 from pinxit.recipes.warm_start import START, check_start, note_start, read_start
-from pinxit.schema import Seed
+from pinxit.schema import Count, Seed, checked, plain_number
 from pinxit.training import runs, state
 from pinxit.training.initial import in_shards
 from pinxit.training.loop import Outcome, Plan, Stop, check_weights, fit, lacking
@@ -126,7 +126,12 @@ class Judge:
 
     @own_settings()
     def detect(self, pictures: Sequence[Picture], batch: int = 64) -> list[Detections]:
-        """The detections in each picture (uint8 [H, W, 3], resized to the judge's size where needed)."""
+        """The detections in each picture (uint8 [H, W, 3], resized to the judge's size if needed), `batch` at a time.
+
+        Raises UsageError for what is no picture, and for a batch below 1.
+        """
+        batch = checked(Count, plain_number(batch), "batch")
+        pictures = list(pictures)
         check_pixels(*pictures)
         seen: list[Detections] = []
         for start in range(0, len(pictures), batch):
