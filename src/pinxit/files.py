@@ -74,7 +74,9 @@ def _keep(path: Path, before: Path) -> None:
 
 def check_writable(folder: Path) -> None:
     """Raise PinxitError when `folder` cannot be made or written: called before the work whose results go there."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not there.exists():
+        raise PinxitError(f"cannot write into {folder}: {there} is a link to what is not there; choose another place.")
     if not there.is_dir():
         raise PinxitError(f"cannot write into {folder}: {there} is a file; choose another place.")
     if not os.access(there, os.W_OK | os.X_OK):
