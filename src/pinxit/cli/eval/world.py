@@ -70,7 +70,7 @@ def world(
     check_picture(sheet)
     if judge_only and (sheet is not None or changes):
         raise UsageError("--judge-only paints nothing: leave out --sheet and --set.")
-    judge = judge or JUDGES.get(world or "small", "judge")
+    judge = JUDGES.get(world or "small", "judge") if judge is None else judge
     opened = Judge.open(judge, device)
     exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.attributes)
     asked = questions(exam)
