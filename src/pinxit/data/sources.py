@@ -48,6 +48,8 @@ def open_source(spec: str | Path, size: int, split: str = "train", **options: An
     spec = str(spec)
     if not 1 <= size <= MOST_SIDE:
         raise UsageError(f"pictures need a size from 1 to {MOST_SIDE} pixels, not {size}.")
+    if not spec:  # an empty variable of a shell, not the current folder
+        raise UsageError(f"the source of the data is empty: name {KINDS}.")
     if spec.startswith(WORLD):
         return _world(spec.removeprefix(WORLD), size, split, options)
     if not options and (spec.startswith(DRAWINGS) or spec.partition(":")[0] == FASHION):
