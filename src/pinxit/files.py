@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 LEFT = re.compile(r"\.(.+)\.\d+-\d+-\d+\.part")
 """Matches the names that `beside` gives: what a killed process leaves behind; the group is what it wrote to."""
+NO_FILE = "is no plain file"
 _number = itertools.count()
 
 
@@ -38,20 +39,23 @@ def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on failure removed.
 
     If `before` is given, the previous file is kept there; `path` exists at every moment. Raises PinxitError naming
-    `path` when the disk is full or the place cannot be written.
+    `path` when the disk is full or the place cannot be written, and for a device or a pipe, which a file would replace.
     """
-    temporary = beside(path)
+    place = Path(os.path.realpath(path))  # a link to a file stays one
+    temporary = beside(place)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_special(path):
+            raise OSError(errno.EINVAL, f"it {NO_FILE}")
+        place.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode & 0o777  # as the umask says; some writers (tempfile) make theirs private
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(mode)
-        if before is not None and path.exists():
-            _keep(path, before)
-        temporary.replace(path)
+        if before is not None and place.exists():
+            _keep(place, before)
+        temporary.replace(place)
     except OSError as error:
         raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
     finally:
@@ -74,7 +78,9 @@ def _keep(path: Path, before: Path) -> None:
 
 def check_writable(folder: Path) -> None:
     """Raise PinxitError when `folder` cannot be made or written: called before the work whose results go there."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not there.exists():
+        raise PinxitError(f"cannot write into {folder}: {there} is a link to what is not there; choose another place.")
     if not there.is_dir():
         raise PinxitError(f"cannot write into {folder}: {there} is a file; choose another place.")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -99,8 +105,10 @@ def check_file(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and path.is_dir():
             raise PinxitError(f"cannot write {path}: it is a folder; name a file in it.")
+        if path is not None and is_special(path):
+            raise PinxitError(f"cannot write {path}: it {NO_FILE}; name another.")
         if path is not None:
-            check_writable(path.parent)
+            check_writable(Path(os.path.realpath(path)).parent)
 
 
 @contextmanager
@@ -230,7 +238,7 @@ def open_plain(path: Path) -> BinaryIO:
     if stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
         return handle
     handle.close()
-    raise OSError(errno.EINVAL, "is no plain file")
+    raise OSError(errno.EINVAL, NO_FILE)
 
 
 def user_path(text: str) -> Path:

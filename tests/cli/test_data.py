@@ -65,7 +65,7 @@ def test_preview_of_a_folder_skips_and_names_what_is_broken(tmp_path: Path, fold
     out = tmp_path / "sheet.png"
     result = run("preview", folder, "--out", out, "--size", 32, "--captions", 2, "--columns", 2, "--count", 10**30)
     assert result.exit_code == 0
-    assert "skipped 1: 2.png (is not a picture of a known format)." in result.stderr
+    assert "skipped 1: 2.png (is not a picture of a known format (JPEG, PNG, WEBP, BMP, GIF))." in result.stderr
     captions = read_metadata(out)["captions"]
     assert sorted(captions) == [f"picture {n}\nthe second caption" for n in (0, 1, 3, 4)]
     assert np.array(Image.open(out)).std() > 20

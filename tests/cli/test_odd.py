@@ -37,6 +37,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sq" / "metadata.csv").write_text("file,x\n", encoding="utf-16")
     (folder / "two.csv").write_text("file,x,x\n0.png,old,new\n")
     (folder / "r.json.part").write_text('{"identity": {}, "answers": 7}')
+    (folder / "unplugged").symlink_to("no/such/disk")
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text('{"recipe": "dalle", "config": {"plans": []}}')
     return folder
@@ -63,6 +64,16 @@ EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", 
         (("train", "dalle", "--preset", "nano", "--out", "a.png"), "a.png is a file; choose another place."),
         (("train", "dalle", "--out", "run"), "run.json: config.plans must be a section of fields, not []."),
         ((*EXAM, "--out", "empty"), "cannot write empty: it is a folder"),
+        (("data", "preview", "", "--out", "x.png"), "the source of the data is empty: name world:small"),
+        (("train", "dalle", "--preset", "", "--out", "o"), "preset ''"),
+        (("train", "clip", "--preset", "", "--out", "o"), "preset ''"),
+        (("data", "preview", "sq", "--size", "1000000"), "need a size from 1 to 8192 pixels, not 1000000."),
+        (("data", "preview", "sq", "--out=~/empty"), "/empty: it is a folder; name a file in it."),
+        (("paint", "a cat", "--checkpoint", ""), "there is no checkpoint '': give a folder"),
+        ((*PAINT, "--upscale", "64", "--upsampler", ""), "there is no checkpoint '': give a folder"),
+        ((*EXAM, "--world", ""), "there is no world called ''; choose small, gallery or full."),
+        ((*EXAM, "--judge", ""), "there is no checkpoint '': give a folder"),
+        ((*PAINT[:-1], "unplugged/o"), "unplugged is a link to what is not there; choose another place."),
         ((*EXAM, "--sheet", "a.png/s.png"), "a.png is a file; choose another place."),
         ((*EXAM, "--out", "r.json"), "r.json.part: answers must be a list, not 7; remove it to start the exam again."),
         (("eval", "famous", "--out", "empty"), "cannot write empty: it is a folder"),
@@ -110,6 +121,7 @@ def test_odd_input_is_one_sentence(
     words: tuple[str, ...], told: str, given: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(given)
+    monkeypatch.setenv("HOME", str(given))
     before = sorted(given.rglob("*"))
     done = cli(*words)
     assert done.code in (1, 2) and done.out == "" and told in done.err, done.err

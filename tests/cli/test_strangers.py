@@ -21,6 +21,7 @@ from pinxit.errors import PinxitError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.weights.clip_export import save_transformers_clip
+from tests.cli.helpers import Cli
 
 LABELS = ["[/bold]", "[red]a", "a [dark] cat", "\x1b[31mred", "fox\u202e", "[link=x]y[/link]"]
 STRANGE = os.fsdecode(b"a\xff.png")
@@ -118,6 +119,31 @@ def test_an_output_that_is_full_is_one_sentence(tmp_path: Path) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[-1] == "pinxit: cannot write the output: No space left on device."
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", ["--version", "--help"])
+def test_help_for_an_output_that_is_full(words: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        done = cli(words)
+    assert (done.code, done.err) == (1, "pinxit: cannot write the output: No space left on device.\n")
+
+
+def test_streams_that_the_caller_closed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    done = cli("paint", "--prompts", "-")
+    assert done.code == 2 and "holds no prompts" in done.err
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli("recipes").code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no folder that a process is in")
+def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = f"cd gone && rmdir ../gone && exec {sys.executable} -m pinxit recipes"
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("pinxit: the folder that you work in is gone")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pinxit.data import fonts
+from pinxit.data.fonts import width
 from pinxit.data.sheet import GAP, HIGH, INK, LINE, LINES, WIDE, sheet
 from pinxit.errors import UsageError
 
@@ -48,6 +49,19 @@ def test_long_captions_wrap_and_end(text: str) -> None:
     result = sheet([plain(200)], [text], scale=3)
     assert result.shape[0] == GAP + 192 + 4 + LINES * LINE + GAP
     assert not inked(result[:, GAP + 192 + 1 :]), "no line leaves its cell"
+
+
+@pytest.mark.parametrize("text", ["a cube " * 5000, "x" * 30_000, "a cube\n" * 5000], ids=["words", "word", "lines"])
+def test_no_more_of_a_caption_is_measured_than_may_be_shown(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def noted(text: str, size: int) -> float:
+        measured.append(text)
+        return width(text, size)
+
+    monkeypatch.setattr("pinxit.data.sheet.width", noted)
+    sheet([plain(200)], [text], scale=1)
+    assert len(measured) < 4000 and max(map(len, measured)) < 4000
 
 
 def test_a_line_break_in_a_caption_is_kept() -> None:

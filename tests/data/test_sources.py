@@ -109,7 +109,7 @@ def test_tars_beside_loose_pictures_are_ambiguous(tmp_path: Path) -> None:
         ("world:huge", 8, {}, "huge"),
         ("world:small", 8, {"split": "dev"}, "dev"),
         ("world:small", 8, {"colour": 1}, "no option colour; it has language, seed, group, names and detail"),
-        ("world:small", 0, {}, "at least 1 pixel"),
+        ("world:small", 0, {}, "from 1 to 8192 pixels"),
         ("some/folder", 8, {"split": "unseen"}, "only the world has splits"),
         ("some/folder", 8, {"language": "en"}, "only the world has language"),
     ],

@@ -74,6 +74,21 @@ def test_bad_tables(folder: Path, tmp_path: Path) -> None:
         groups_of(folder, tmp_path / "empty.csv", "age")
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ('a.png,"old\nb.png,young\n', "is no readable CSV file: unexpected end of data"),
+        ("a.png,old\na, b.png,old\n", "line 3: there are more fields than the 2 columns; put quotes around"),
+    ],
+)
+def test_no_row_is_swallowed(rows: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"file,age\n{rows}")
+    with pytest.raises(PinxitError, match=told):
+        groups_of(tmp_path, tmp_path / "t.csv", "age")
+    (tmp_path / "t.csv").write_text('file,age\n"a, b.png",old,\n')  # spreadsheets end lines with empty fields
+    assert groups_of(tmp_path, tmp_path / "t.csv", "age") == {tmp_path / "a, b.png": "old"}
+
+
 def test_a_group_cannot_have_the_name_of_all_pictures(tmp_path: Path) -> None:
     """Its counts would be added to those of all."""
     (tmp_path / "all.csv").write_text("file,age\na.png,old\nb.png,all\n")

@@ -48,12 +48,19 @@ def test_what_is_shown_says_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [("prot = 1", "no field 'prot'"), ("port = 70000", "from 0 to 65535"), ("port = ", "not a TOML file"),
-     ("port = 'x'", "whole number")],
+     ("port = 'x'", "whole number"), ("port = " + "[" * 5000, "not a TOML file"), ("port = 1\0", "NUL characters")],
 )  # fmt: skip
 def test_bad_settings_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "serve.toml").write_text(text)
     with pytest.raises(UsageError, match=said):
         load_settings(tmp_path / "serve.toml", {}, {})
+
+
+def test_files_of_windows_and_homes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    (tmp_path / "serve.toml").write_bytes(b'\xef\xbb\xbfport = 7\r\ndata = "~/jobs"\r\n')
+    found = load_settings(tmp_path / "serve.toml", {"PINXIT_SERVE_API_KEYS": "~/keys"}, {})
+    assert (found.port, found.data, found.api_keys, found.c2pa_key) == (7, "/home/ann/jobs", "/home/ann/keys", "")
 
 
 def test_a_bad_environment_is_named() -> None:

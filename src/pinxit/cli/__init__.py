@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +35,9 @@ from pinxit.cli import (
 from pinxit.cli.help import flow
 from pinxit.errors import PinxitError
 from pinxit.texts import printable
+
+_AT_HOME = re.compile(r"(--[a-z-]+=)(~(?:/.*)?)", re.DOTALL)
+"""Words in which shells leave ~ as it is, and the folder "~" would be made: `--out=~/there`."""
 
 app = typer.Typer(
     name="pinxit",
@@ -87,7 +93,10 @@ def _leave(code: int) -> None:
 
 def main() -> None:
     """Run the command line; a PinxitError is printed as its one sentence, Ctrl-C exits with 130."""
+    _open_streams()
+    sys.argv[1:] = [_expanded(word) for word in sys.argv[1:]]
     try:
+        _check_place()
         app()
     except PinxitError as error:
         typer.echo(f"pinxit: {printable(error)}", err=True)
@@ -95,10 +104,11 @@ def main() -> None:
     except MemoryError:
         typer.echo("pinxit: this needs more memory than the machine has: ask for less at once.", err=True)
         sys.exit(1)
-    except OSError as error:  # a path that cannot even be looked at: too long a name, a folder closed to the user
-        if error.filename is None:
+    except OSError as error:
+        told = _sentence(error)
+        if told is None:
             raise
-        typer.echo(f"pinxit: cannot use {printable(error.filename)[:200]}: {error.strerror}.", err=True)
+        typer.echo(f"pinxit: {told}", err=True)
         _leave(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -109,6 +119,38 @@ def main() -> None:
             "pinxit: another rank has ended, and says why; the same command goes on from the last save.", err=True
         )
         _leave(1)
+
+
+def _expanded(word: str) -> str:
+    found = _AT_HOME.fullmatch(word)
+    return word if found is None else found[1] + os.path.expanduser(found[2])  # noqa: PTH111
+
+
+def _open_streams() -> None:
+    """Let standard streams that the caller closed read nothing and write nowhere: to Python they are None.
+
+    Before any file is opened, or that file would get the number of the stream, and what C code prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+
+
+def _check_place() -> None:
+    """Raise PinxitError where the current folder was removed: torch's libraries end the process there, saying other."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise PinxitError("the folder that you work in is gone: change to one that is there.") from error
+
+
+def _sentence(error: OSError) -> str | None:
+    """What to tell of an error that no command foresees; None for one that no user can mend."""
+    if error.filename is not None:  # a path that cannot even be looked at: too long a name, a folder closed to the user
+        return f"cannot use {printable(error.filename)[:200]}: {error.strerror}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"cannot write the output: {error.strerror}."
+    return None
 
 
 def _of_another_rank(error: RuntimeError) -> bool:

@@ -140,7 +140,7 @@ def paint(
             raise UsageError("--compare paints by all systems, here: leave out --recipe, --int8 and --engine ray.")
 
         def opened(name: str) -> Painter:
-            return load(name, device=device, ranker=ranker or RANKER)
+            return load(name, device=device, ranker=RANKER if ranker is None else ranker)
 
         def enlarging(painter: Painter) -> Upsampler | None:
             return enlarger(painter, upscale or 0, upsampler, device)
@@ -148,7 +148,7 @@ def paint(
         of = systems(_installed(checkpoint), opened, enlarging, given)
         compare_systems(of, Comparison(texts, candidates, keep, seed), out, as_json, strict)
         return
-    named = checkpoint or SHIPPED[recipe or Recipe.dalle]
+    named = SHIPPED[recipe or Recipe.dalle] if checkpoint is None else checkpoint
     _check_choice(named, ranker, candidates, keep)
     system = None if recipe is None else recipe.value
     choice = PainterChoice(named, device, int8, system, ranker, upscale, upsampler, given)

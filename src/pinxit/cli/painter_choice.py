@@ -66,8 +66,8 @@ def enlarger(painter: Painter, upscale: int | None, named: str | None, device: s
                 f"--upsampler {named} would enlarge nothing: say with --upscale how large to make pictures."
             )
         return None
-    if named or own is None:
-        upsampler = load_upsampler(named or ENLARGING, device=device, reader=painter.reader)
+    if named is not None or own is None:
+        upsampler = load_upsampler(ENLARGING if named is None else named, device=device, reader=painter.reader)
     else:
         upsampler = own
     upsampler = upsampler if upscale is None else upsampler.making(upscale)

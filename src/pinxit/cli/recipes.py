@@ -43,7 +43,7 @@ def recipes(
     if graph is not None and settings is not None:
         raise UsageError("give --graph or --settings, but not both.")
     shipped = {recipe.value: name for recipe, name in SHIPPED.items()}
-    asked = graph or settings
+    asked = settings if graph is None else graph
     if asked is None:
         here = installed()
         print_lines(*(f"{recipe}: {here.get(recipe, 'none installed')} ({can})" for recipe, can in CAN.items()))

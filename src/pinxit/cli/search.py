@@ -90,9 +90,8 @@ def find(
     check_picture(out)
     opened = PictureIndex.open(index)
     try:
-        clip = Clip(
-            ClipEncoder.open(checkpoint or opened.model, device, activation_of(activation) or opened.activation)
-        )
+        named = opened.model if checkpoint is None else checkpoint
+        clip = Clip(ClipEncoder.open(named, device, activation_of(activation) or opened.activation))
     except CheckpointError as error:
         if checkpoint is not None:
             raise

@@ -62,7 +62,7 @@ def decode(data: bytes, key: str, least: int | None = None) -> Image.Image:
     except ItemError:
         raise
     except UnidentifiedImageError as error:
-        raise ItemError(key, "is not a picture of a known format") from error
+        raise ItemError(key, f"is not a picture of a known format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
         raise ItemError(key, "is too large") from error
     except MemoryError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pinxit.data.fonts import is_cjk, width, write
@@ -110,7 +111,8 @@ def _enlarged(picture: Picture, scale: int) -> Image:
 
 def _wrap(text: str, limit: int) -> list[str]:
     """`text` as at most LINES lines of at most `limit` pixels; a newline in it starts a new line."""
-    lines = [line for paragraph in text.splitlines() for line in _wrap_paragraph(paragraph, limit)]
+    wrapped = (line for paragraph in text.splitlines() for line in _wrap_paragraph(paragraph, limit))
+    lines = list(islice(wrapped, LINES + 1))  # a caption may be a whole book, which takes long to measure
     if len(lines) <= LINES:
         return lines
     last = lines[LINES - 1]
@@ -122,7 +124,7 @@ def _wrap(text: str, limit: int) -> list[str]:
 def _wrap_paragraph(text: str, limit: int) -> list[str]:
     """Lines broken between words or Chinese characters, or inside a word that is too long."""
     lines = [""]
-    for part in _parts(" ".join(text.split())):
+    for part in _parts(" ".join(text.split())[: (LINES + 1) * limit]):  # a character has at least a pixel
         if width((lines[-1] + part).rstrip(), TEXT) <= limit:
             lines[-1] += part
         elif width(part.rstrip(), TEXT) <= limit:

@@ -22,6 +22,7 @@ from pinxit.types import Dataset
 
 WORLD, DRAWINGS, FASHION = "world:", "drawings:", "fashion-mnist"
 TARS = "*.[tT][aA][rR]"  # a folder's shards: Windows may write their ending in capitals
+MOST_SIDE = 2**13  # of a square of decode.MOST_PIXELS; much larger ones exhaust the memory of any machine
 MOST_FILES = 1_000_000  # the most files that one range of a pattern may name
 KINDS = (
     "world:small, world:gallery, world:full, drawings:small, :full or :broad, fashion-mnist, a folder of pictures with "
@@ -45,8 +46,10 @@ def open_source(spec: str | Path, size: int, split: str = "train", **options: An
     Raises UsageError for a request that makes no sense, DataError for data that is not there or cannot be used.
     """
     spec = str(spec)
-    if size < 1:
-        raise UsageError(f"pictures need a size of at least 1 pixel, not {size}.")
+    if not 1 <= size <= MOST_SIDE:
+        raise UsageError(f"pictures need a size from 1 to {MOST_SIDE} pixels, not {size}.")
+    if not spec:  # an empty variable of a shell, not the current folder
+        raise UsageError(f"the source of the data is empty: name {KINDS}.")
     if spec.startswith(WORLD):
         return _world(spec.removeprefix(WORLD), size, split, options)
     if not options and (spec.startswith(DRAWINGS) or spec.partition(":")[0] == FASHION):

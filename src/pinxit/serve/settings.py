@@ -15,10 +15,12 @@ from msgspec import Meta
 
 from pinxit.config import from_dict
 from pinxit.errors import UsageError
+from pinxit.files import read_text, user_path
 from pinxit.recipes.placing import Placing
 from pinxit.schema import Count, NotNegative, Positive, Share, Whole
 
 PREFIX = "PINXIT_SERVE_"
+PATHS = ("api_keys", "data", "c2pa_certificate", "c2pa_key")  # settings in which ~ is the user's home
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -65,7 +67,9 @@ def load_settings(file: Path | None, environment: Mapping[str, str], flags: Mapp
         found |= _validated(_from_file(file), str(file))
     found |= _validated(_from_environment(environment), "the environment")
     found |= {name: value for name, value in flags.items() if value is not None}
-    return _build(found, "serve")
+    settings = _build(found, "serve")
+    here: dict[str, Any] = {name: str(user_path(path)) for name in PATHS if (path := getattr(settings, name))}
+    return dataclasses.replace(settings, **here)
 
 
 def as_toml(settings: Settings) -> str:
@@ -98,10 +102,8 @@ def _validated(found: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _from_file(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read settings from {file}: {error.strerror or error}.") from error
-    except ValueError as error:  # not UTF-8, or not TOML
+        return tomllib.loads(read_text(file, "settings"))
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not a TOML file: {error}.") from error
 
 
@@ -123,7 +125,7 @@ def _parse(default: Any, text: str) -> Any:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

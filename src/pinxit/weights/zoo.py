@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pinxit.errors import CheckpointError
+from pinxit.files import user_path
 
 SHIPPED = Path(__file__).parent / "shipped"
 PAINTERS = {"dalle": "tiny", "imagen": "imagen-tiny", "unclip": "unclip-tiny"}
@@ -21,10 +22,10 @@ def find(name_or_folder: str | Path) -> Path:
 
     Raises CheckpointError when it is neither.
     """
-    folder = Path(name_or_folder)
+    folder = user_path(str(name_or_folder))
     if isinstance(name_or_folder, str) and name_or_folder in shipped():
         return SHIPPED / name_or_folder
-    if folder.is_dir():
+    if folder.is_dir() and name_or_folder != "":  # an empty variable of a shell, not the current folder
         return folder
     known = ", ".join(shipped()) or "none in this installation"
     raise CheckpointError(f"there is no checkpoint '{name_or_folder}': give a folder or a shipped name ({known}).")
@@ -32,7 +33,7 @@ def find(name_or_folder: str | Path) -> Path:
 
 def located(name_or_folder: str) -> str:
     """A folder's absolute path, which names it wherever a command is run; shipped and other names as they are."""
-    folder = Path(name_or_folder)
+    folder = user_path(name_or_folder)
     return str(folder.resolve()) if name_or_folder not in shipped() and folder.is_dir() else name_or_folder
 
 

@@ -70,9 +70,9 @@ def world(
     check_picture(sheet)
     if judge_only and (sheet is not None or changes):
         raise UsageError("--judge-only paints nothing: leave out --sheet and --set.")
-    judge = judge or JUDGES.get(world or "small", "judge")
+    judge = JUDGES.get("small" if world is None else world, "judge") if judge is None else judge
     opened = Judge.open(judge, device)
-    exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.attributes)
+    exam = exam_of(opened.world if world is None else world, split, prompts, language, words, seed, opened.attributes)
     asked = questions(exam)
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}}
     table: ScoreTable = {}

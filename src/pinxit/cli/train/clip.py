@@ -78,7 +78,7 @@ def train_clip(
     if preset is None and (out / runs.FILE).is_file():
         config = runs.config_of(out, RECIPE, presets.ClipRunConfig)
     else:
-        config = presets.preset(preset or "tiny")
+        config = presets.preset("tiny" if preset is None else preset)
         config = config if init is None else presets.with_model(config, init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
     config = override(config, asked(named, changes))

@@ -79,7 +79,7 @@ def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], i
     """The run's own config if no preset is named, else a preset's with the models of `init`."""
     from pinxit.training import runs
 
-    config = presets.preset(preset or "tiny")
+    config = presets.preset("tiny" if preset is None else preset)
     if preset is None and (out / runs.FILE).is_file():
         return runs.config_of(out, recipe, type(config))
     return config if init is None else presets.with_models(config, init)

@@ -58,17 +58,24 @@ def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
     """The group of every picture that the CSV file names in its column `file`, relative to `folder`.
 
     Raises UsageError for a column that is missing or there twice and for a group called `ALL`, DataError for an
-    unreadable file or a picture that is named twice.
+    unreadable file, a line with more fields than there are columns, or a picture that is named twice.
     """
     try:
-        reader = csv.DictReader(io.StringIO(read_text(table, "groups"), newline=""))
+        reader = csv.DictReader(io.StringIO(read_text(table, "groups"), newline=""), strict=True)
         columns = reader.fieldnames or []
         for name in (FILE, column):
             if name not in columns:
                 raise UsageError(f"{table} has no column '{name}'; it has {', '.join(columns) or 'none'}.")
             if columns.count(name) > 1:
                 raise UsageError(f"{table} has {columns.count(name)} columns '{name}': rename all but one.")
-        rows = [(folder / (row[FILE] or ""), (row[column] or "").strip()) for row in reader]
+        rows = []
+        for row in reader:
+            if any(row.get(None, ())):  # where DictReader puts what is too much
+                raise DataError(
+                    f"{table}, line {reader.line_num}: there are more fields than the {len(columns)} columns; "
+                    "put quotes around a field that holds a comma."
+                )
+            rows.append((folder / (row[FILE] or ""), (row[column] or "").strip()))
     except csv.Error as error:
         raise DataError(f"{table} is no readable CSV file: {error}.") from error
     groups: dict[Path, str] = {}
