@@ -42,14 +42,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def clip() -> Clip:
+@pytest.fixture(scope="module")
+def opened() -> Clip:
     return pinxit.load_clip("tiny", device="cpu")
 
 
 @pytest.fixture
-def plain() -> Clip:
-    return pinxit.load_clip("tiny", device="cpu", engine="torch")
+def clip(opened: Clip) -> Clip:
+    return Clip(opened.encoder)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """One with random weights, where it does not matter what it has learnt."""
+    place = tmp_path_factory.mktemp("random")
+    save_random_checkpoint(place)
+    return pinxit.load_clip(place, device="cpu", engine="torch")
 
 
 def test_one_text_or_path_in_place_of_a_list(plain: Clip, folder: Path) -> None:

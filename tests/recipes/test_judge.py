@@ -97,19 +97,32 @@ def test_learns_eight_renders_by_heart() -> None:
     scenes = [world.scene(int(index)) for index in order_batch(0, 8, len(world), 0)]
     pictures, detector = batch["pictures"].float() / 255, task.detector
     optimiser = torch.optim.AdamW(detector.parameters(), lr=3e-3)
-    for _ in range(90):
+    for update in range(90):
         optimiser.zero_grad()
         torch.autograd.backward(detector_loss(detector, pictures, batch)[0])
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         optimiser.step()
+        if update % 10 == 9 and not mistakes(scenes, detector, pictures):
+            break
+    assert mistakes(scenes, detector, pictures) == []
+
+
+def mistakes(scenes: list[Scene], detector: Detector, pictures: torch.Tensor) -> list[str]:
+    """Things that are missed, found elsewhere, seen in another colour, or found and not there."""
+    told = []
     for scene, detections in zip(scenes, detect(detector.eval(), pictures), strict=True):
         found = sorted((d for d in detections.found if d.score > 0.3), key=lambda d: d.box)
         copies = 2 if scene.lower_style else 1
-        assert sorted(d.name for d in found) == sorted([i.name for i in scene.items] * copies), describe(detections)
+        if sorted(d.name for d in found) != sorted([i.name for i in scene.items] * copies):
+            told.append(describe(detections))
+            continue
         for item in scene.items:
             nearest = max(found, key=lambda d, box=item.box: iou(d.box, box))  # type: ignore[misc]
-            assert nearest.name == item.name and iou(nearest.box, item.box) > 0.6
-            assert item.colour is None or nearest.colour == item.colour
+            right = nearest.name == item.name and iou(nearest.box, item.box) > 0.6
+            if not right or item.colour not in (None, nearest.colour):
+                told.append(f"{item} is seen as {nearest}")
+    detector.train()
+    return told
 
 
 def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_bound_teaches_the_variance_and_the_squared_error_the_noise(bank: Ba
 def test_it_is_learnt(bank: Bank, tmp_path: Path) -> None:
     """Both halves of the loss fall, and the variance leaves the middle between its bounds."""
     task = DiffusionTask("base", stage(LEARNED), 0, (6, 32), bank)
-    plan = replace(nano().stages[0].plan, images=8 * 120, batch=8, lr=3e-3, warmup=80, ema=0.95, precision="fp32")
+    plan = replace(nano().stages[0].plan, images=8 * 50, batch=8, lr=3e-3, warmup=80, ema=0.95, precision="fp32")
 
     def measured() -> tuple[float, float, float]:
         with torch.no_grad():

@@ -53,7 +53,7 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
 ) -> None:
     """Of eight pictures, told apart by six numbers, what the base reads is met closely: without text, all there is."""
     monkeypatch.setattr(module, "PICTURES", 64)
-    monkeypatch.setattr(module, "EPOCHS", 20)
+    monkeypatch.setattr(module, "EPOCHS", 6)
     monkeypatch.setattr(module, "AT_ONCE", 8)
     monkeypatch.setattr(module, "RIDGE", 1e-6)
     config = tiny_config(tmp_path, "decoder.plan.images=8", "text.stored=1", f"decoder.unet.image_hidden={hidden}")
@@ -107,7 +107,7 @@ def test_the_shortest_caption_of_each_picture_is_read(tmp_path: Path, monkeypatc
 
 def test_an_mlp_learns_what_no_line_can_and_the_mean_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The products of its numbers; linear regression explains none of their variance."""
-    monkeypatch.setattr(module, "EPOCHS", 150)
+    monkeypatch.setattr(module, "EPOCHS", 60)
     config = UNetConfig((8,), (1,), (True,), text=6, pool_heads=2, head=2, image=3, image_tokens=2, image_hidden=32)
     picture = seeded(lambda: PictureEmbedding(config), 0, "test")
     known = torch.randn(2048, 3, generator=torch.Generator().manual_seed(0))

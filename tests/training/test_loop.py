@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,8 +29,6 @@ from pinxit.training.rows import Rows, whole
 from pinxit.weights import tensor_files
 from tests.models.test_ambient import SETTINGS
 from tests.training.toy import Net, Toy, plan
-
-ROOT = Path(__file__).parents[2]
 
 
 def train(folder: Path, task: Toy | None = None, until: int | None = None, **changes: object) -> Toy:
@@ -318,30 +315,40 @@ def test_the_last_update_has_a_line_whatever_the_interval(tmp_path: Path) -> Non
         assert line["gflops_per_s"] == pytest.approx(work * line["pictures_per_s"] / 1e9, rel=1e-4)
 
 
+def training_for_ever(folder: Path) -> int:
+    """The number of a process, forked from this one, that says what it says into `folder`/said."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        torch.set_num_threads(1)
+        for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            signal.signal(number, usual)
+        with (folder / "said").open("w") as sys.stderr:
+            code = 130 if fit(Toy(), plan(images=10**9), folder, "cpu").signalled else 0
+    finally:
+        os._exit(code)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
-    script = (
-        "import sys, pathlib; from pinxit.training.loop import fit; from tests.training.toy import Toy, plan\n"
-        "from pinxit.training import flops; flops.MEASURED = 0.0\n"
-        "out = fit(Toy(), plan(images=10**9), pathlib.Path(sys.argv[1]), 'cpu')\n"
-        "sys.exit(130 if out.signalled else 0)"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    child, end, status = training_for_ever(tmp_path), time.monotonic() + 120, None
     try:
-        end = time.monotonic() + 120
-        while not read_metrics(tmp_path) and time.monotonic() < end and child.poll() is None:
+        while not read_metrics(tmp_path) and time.monotonic() < end:
             time.sleep(0.05)
-        child.send_signal(number)
-        _, said = child.communicate(timeout=60)
+        os.kill(child, number)
+        while status is None and time.monotonic() < end:
+            time.sleep(0.05)
+            pid, found = os.waitpid(child, os.WNOHANG)
+            status = found if pid else None
     finally:
-        child.kill()
-    assert child.returncode == 130, said.decode()
-    assert b"images, loss" in said  # no terminal: plain lines
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    said = (tmp_path / "said").read_text()
+    assert status is not None and os.waitstatus_to_exitcode(status) == 130, said
+    assert "images, loss" in said  # no terminal: plain lines
     done = states.read_progress(tmp_path)
     assert done.images == done.updates * 8 > 0
     assert read_metrics(tmp_path)[-1]["images"] <= done.images

@@ -1,10 +1,13 @@
 """Prefetching: whoever makes the batches, they are the same and in order."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,17 +112,34 @@ FORKING = (
 )
 
 
-@forks
-@pytest.mark.parametrize("what", [one.__name__ for one in FORKING])
-def test_processes(what: str, tmp_path: Path) -> None:
-    """In a process of their own: other tests' servers run in threads of this one, and a fork would disturb them."""
+@pytest.fixture(scope="module")
+def in_a_process_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What went wrong in each: other tests' servers run in threads of this process, and a fork would disturb them."""
     made = subprocess.run(
-        [sys.executable, "-m", "tests.training.test_prefetch", what, str(tmp_path)],
+        [sys.executable, "-m", "tests.training.test_prefetch", str(tmp_path_factory.mktemp("prefetch"))],
         capture_output=True,
         timeout=120,
         cwd=Path(__file__).parents[2],
     )
     assert made.returncode == 0, made.stderr.decode()
+    told: dict[str, str] = json.loads(made.stdout)
+    return told
+
+
+@forks
+@pytest.mark.parametrize("what", [one.__name__ for one in FORKING])
+def test_processes(what: str, in_a_process_of_its_own: dict[str, str]) -> None:
+    assert in_a_process_of_its_own[what] == ""
+
+
+def tried(what: Callable[[Path], None], folder: Path) -> str:
+    """Run it in a new folder; what went wrong."""
+    folder.mkdir()
+    try:
+        what(folder)
+    except BaseException:
+        return traceback.format_exc()
+    return ""
 
 
 def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None:
@@ -143,4 +163,4 @@ def test_processes_share_what_is_made_ahead(workers: int, each: int, monkeypatch
 
 
 if __name__ == "__main__":
-    {one.__name__: one for one in FORKING}[sys.argv[1]](Path(sys.argv[2]))
+    print(json.dumps({one.__name__: tried(one, Path(sys.argv[1]) / one.__name__) for one in FORKING}))

@@ -86,11 +86,12 @@ def cost_of(stage: Stage, device: torch.device, native: bool = False) -> Cost:
         adapt(task.modules(), stage.plan.lora, stage.lacks(task))
     if stage.plan.recompute:
         recompute(task.modules())
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        frozen: list[nn.Module] = getattr(task, "frozen", list)()
-        for module in (*task.modules().values(), *frozen):
-            _without_data(module, mode, device)
-            module.eval()  # the same operations, but a codebook is not updated from vectors that have no values
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    frozen: list[nn.Module] = getattr(task, "frozen", list)()
+    for module in (*task.modules().values(), *frozen):
+        _without_data(module, mode, device)
+        module.eval()  # the same operations, but a codebook is not updated from vectors that have no values
+    with mode:
         batch: Batch = {name: FakeTensor(mode, t.to("meta"), device) for name, t in task.blank(SAMPLE).items()}
         return measure(task, batch, stage.plan, device, native)
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+DEVICE = torch.ops.prim.device.default  # autograd asks this of fake tensors more often than all that is computed
 
 
 class FlopCounter(TorchDispatchMode):
@@ -24,6 +27,8 @@ class FlopCounter(TorchDispatchMode):
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is DEVICE and isinstance(args[0], FakeTensor):
+            return args[0].fake_device
         out = func(*args, **(kwargs or {}))
         formula = _FORMULAS.get(func._overloadpacket)
         if formula is not None:

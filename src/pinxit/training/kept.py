@@ -8,8 +8,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from pinxit.training.flop_counter import DEVICE
 
 
 class Kept(TorchDispatchMode):
@@ -43,6 +46,8 @@ class Kept(TorchDispatchMode):
         self._hooks.__exit__(kind, error, trace)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is DEVICE and isinstance(args[0], FakeTensor):
+            return args[0].fake_device
         result = func(*args, **(kwargs or {}))
         given = [place(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         alone = bool(given) and self._made.issuperset(given)

@@ -93,7 +93,7 @@ def _export(module: nn.Module, network: Network, path: Path) -> None:
 
     large = sum(weight.nbytes for weight in network.owner.state_dict().values()) > LARGE
     try:
-        with _quiet():
+        with _quiet(), _without_places():
             program = torch.onnx.export(
                 module,
                 tuple(inputs.values()),
@@ -139,6 +139,20 @@ def _differences(module: nn.Module, network: Network, path: Path) -> Iterator[fl
         outputs = session.run(list(network.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
         for one, other in zip(outputs, answer if isinstance(answer, tuple) else (answer,), strict=True):
             yield float(np.abs(one - other.numpy()).max())
+
+
+@contextmanager
+def _without_places() -> Iterator[None]:
+    """Do not look up for every operation where in the source code it stands, which takes an eighth of an export."""
+    from torch.fx import config
+
+    name = "do_not_emit_stack_traces"
+    before = getattr(config, name, False)  # older versions of torch do not ask
+    setattr(config, name, True)
+    try:
+        yield
+    finally:
+        setattr(config, name, before)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
+from pinxit.functional.samplers import SAMPLERS
 from pinxit.functional.vectors import shifted
 from pinxit.models.ambient import own_settings
 from pinxit.pipelines.denoise import DenoiseRequest
@@ -78,9 +79,11 @@ class Manipulation(Inversion):
         asked = [self.asked(Prompt("", seed), drawn, count, settings, wordless=True) for _, seed in given]
         starts: list[Start | None] = [None] * len(given)
         if eta is not None:
+            grid = sigmas(self.parts, ddim_steps)
+            SAMPLERS["ddim"].check(grid, {"eta": eta})  # before the inversion, which takes a while
             first = sub_progress(watch, 0, 1 / (1 + drawn))
             latents = self.invert([picture for picture, _ in given], ddim_steps=ddim_steps, watch=first)
-            grid, watch = sigmas(self.parts, ddim_steps), sub_progress(watch, 1 / (1 + drawn), 1)
+            watch = sub_progress(watch, 1 / (1 + drawn), 1)
             starts = [Start(one.noise, grid, options={"eta": eta}) for one in latents]
         jobs = [
             self.varying(one, picture, start) for one, (picture, _), start in zip(asked, given, starts, strict=True)
