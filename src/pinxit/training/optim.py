@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -92,16 +91,11 @@ class Average:
             return
         n = updates // self.every
         decay = min(self.decay, (1 + n) / (10 + n))
-        now = self._live
+        now = moving(self.modules)
         names = [name for name, tensor in now.items() if tensor.is_floating_point()]
         torch._foreach_lerp_([local(self.shadow[n]) for n in names], [local(now[n]) for n in names], 1 - decay)
         for name in now.keys() - names:
             self.shadow[name].copy_(now[name])
-
-    @cached_property
-    def _live(self) -> dict[str, Tensor]:
-        """What is averaged; first asked for after an update, from which on it stays where it is in memory."""
-        return moving(self.modules)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
