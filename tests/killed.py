@@ -22,16 +22,19 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+import typer.main
 from PIL import Image
 from safetensors import safe_open
 
 import pinxit
+from pinxit.cli import app
 from pinxit.recipes.clip.engine import load_openvino
-from pinxit.training.flops import matrix_rate
+from pinxit.training import flops
 from tests.killed_commands import Command
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree")
@@ -81,7 +84,10 @@ def import_all() -> None:
         importlib.import_module(name)
     with suppress(ImportError):
         load_openvino()
-    matrix_rate(torch.float32, "cpu")  # else for a second in every child that trains, and most would be killed in it
+    flops.MEASURED = 0.0  # else for a second in every child that trains, and most would be killed in it
+    flops.matrix_rate(torch.float32, "cpu")
+    typer.main.get_command = cache(typer.main.get_command)
+    typer.main.get_command(app)
 
 
 def disturb(run: Command, out: Path, usual: Ending, kind: str, dice: random.Random) -> tuple[str, str]:
