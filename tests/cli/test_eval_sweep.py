@@ -34,6 +34,12 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def random_eye(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances by a small CLIP, as they matter nowhere but in one test of true ones: the usual takes seconds."""
+    monkeypatch.setattr("pinxit.cli.eval.sweep_setup.EYE", str(shelf / "dalle"))
+
+
 def sweep(cli: Cli, shelf: Path, painter: str, *options: object, prompts: int = 3) -> Done:
     return cli("eval", "sweep", "--checkpoint", shelf / painter, "--judge", shelf / "judge", "--prompts", prompts,
                *options)  # fmt: skip
@@ -48,6 +54,7 @@ def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in rows]
 
 
+@pytest.mark.usefixtures("random_eye")
 def test_guidance_and_thresholding_of_an_imagen(cli: Cli, shelf: Path, tmp_path: Path) -> None:
     out, plot, sheet = tmp_path / "sweep.json", tmp_path / "sweep.png", tmp_path / "sheet.png"
     done = sweep(cli, shelf, "nano", "--vary", "guidance=1,8", "--vary", "percentile=0,0.9", "--set", "steps=3",
@@ -69,6 +76,7 @@ def test_guidance_and_thresholding_of_an_imagen(cli: Cli, shelf: Path, tmp_path:
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.usefixtures("random_eye")
 def test_an_interrupted_sweep_goes_on_and_ends_the_same(
     cli: Cli, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +106,7 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
     assert [row["evaluations"] for row in rows_of(whole)] == [2, 3, 3, 5]
 
 
+@pytest.mark.usefixtures("random_eye")
 def test_the_upsampler_alone_varies_over_the_same_small_pictures(
     cli: Cli, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

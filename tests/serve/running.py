@@ -75,10 +75,10 @@ def running(folder: Path, opened: Any = catalog, **changes: Any) -> Iterator[Run
 
 
 def _ready(server: Server, thread: threading.Thread) -> str:
-    for _ in range(12000):  # replicas take their time on a busy machine
+    for _ in range(60000):  # replicas take their time on a busy machine
         assert thread.is_alive(), "the server ended"
         if server.started and getattr(server.app.state, "context", None) is not None:
             port = server.servers[0].sockets[0].getsockname()[1]
             return f"http://127.0.0.1:{port}"
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise AssertionError("the server does not start")

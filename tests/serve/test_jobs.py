@@ -13,7 +13,8 @@ import sqlite3
 import sys
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -358,7 +359,7 @@ def test_jobs_that_the_engine_has_not_taken_yet_are_behind_those_it_has() -> Non
 
 
 def test_to_the_front(server: Running) -> None:
-    names = [submitted(server, candidates=64, seed=k)[0]["id"] for k in range(3)]
+    names = [submitted(server, candidates=count)[0]["id"] for count in (64, 16, 16)]
     server.post(f"/api/jobs/{names[2]}/front")
     ends = {name: ended(server, name)["ended"] for name in names}
     assert ends[names[2]] < ends[names[1]]
@@ -531,9 +532,25 @@ def test_others_do_not_wait_for_the_disk(server: Running, monkeypatch: pytest.Mo
     assert len(threads) >= 4 and "test-server" not in threads
 
 
-def test_a_restart_goes_on(tmp_path: Path) -> None:
-    with running(tmp_path) as first:
-        names = [submitted(first, candidates=64, seed=k)[0]["id"] for k in range(4)]
+@contextmanager
+def leaving_all(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A server that makes no call before it ends, so that all its jobs are left to the next one, however small."""
+    call = Engine._call
+    with monkeypatch.context() as patch, running(data) as server:
+        runner = server.context.dispatcher.runner
+
+        def waiting(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
+            while not runner.stopping:
+                time.sleep(0.01)
+            return call(engine, chosen)
+
+        patch.setattr(Engine, "_call", waiting)
+        yield server
+
+
+def test_a_restart_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with leaving_all(tmp_path, monkeypatch) as first:
+        names = [submitted(first, candidates=2, seed=k)[0]["id"] for k in range(4)]
     (tmp_path / "pictures" / f"{'0' * 32}.png").write_bytes(b"of nobody")
     (tmp_path / "pictures" / f".{'0' * 32}.png.1-2-3.part").write_bytes(b"half of one")
     (tmp_path / "pictures" / "holiday.png").write_bytes(b"of somebody")
@@ -580,8 +597,8 @@ def test_pictures_are_found_by_the_clip_that_is_served_now(tmp_path: Path) -> No
 def test_a_job_that_cannot_be_read_any_more_does_not_keep_a_server_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(tmp_path) as server:
-        names = [submitted(server, candidates=200, seed=seed)[0]["id"] for seed in (1, 2)]
+    with leaving_all(tmp_path, monkeypatch) as server:
+        names = [submitted(server, candidates=1, seed=seed)[0]["id"] for seed in (1, 2)]
 
     async def plan_of_request(services: Any, store: Any, request: dict[str, Any]) -> PaintPlan:
         if request["seed"] == 1:
@@ -599,8 +616,8 @@ def test_a_decoder_that_dies_at_a_restart_loses_no_job(tmp_path: Path, monkeypat
     hole = np.full((32, 32, 4), 255, np.uint8)
     hole[16:, :, 3] = 0
     picture, mask = data_url(np.full((32, 32, 3), 127, np.uint8)), data_url(hole, "RGBA")
-    with running(tmp_path) as server:
-        (job,) = submitted(server, kind="edit", image=picture, mask=mask, candidates=200)
+    with leaving_all(tmp_path, monkeypatch) as server:
+        (job,) = submitted(server, kind="edit", image=picture, mask=mask, candidates=1)
     decode, failures = Uploads._decode, [EOFError(), TimeoutError(), EOFError()]
 
     async def failing(uploads: Uploads, data: bytes, param: str) -> Any:
@@ -737,8 +754,8 @@ def test_jobs_that_wait_for_their_last_try_are_counted(tmp_path: Path, monkeypat
     hole = np.full((32, 32, 4), 255, np.uint8)
     hole[16:, :, 3] = 0
     picture, mask = data_url(np.full((32, 32, 3), 127, np.uint8)), data_url(hole, "RGBA")
-    asked: dict[str, Any] = {"kind": "edit", "image": picture, "mask": mask, "candidates": 100}
-    with running(tmp_path) as server:
+    asked: dict[str, Any] = {"kind": "edit", "image": picture, "mask": mask, "candidates": 1}
+    with leaving_all(tmp_path, monkeypatch) as server:
         names = [submitted(server, **asked)[0]["id"] for _ in range(3)]
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as base, base:
         base.execute("UPDATE jobs SET tries = 2")

@@ -36,7 +36,7 @@ def fuzz(server: Running, cases: int, seed: int) -> None:
     assert len(operations) >= 20
     sent: list[str] = []
     for operation in operations:
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[: 1 + can_be_wrong(operation)]:
             try:
                 strategy = operation.as_strategy(generation_mode=mode)
             except Exception:  # nothing about it can be wrong
@@ -58,6 +58,12 @@ def fuzz(server: Running, cases: int, seed: int) -> None:
                 if type(error).__name__ not in ("Unsatisfiable", "SkipTest", "InvalidArgument"):
                     raise
     assert len(sent) >= cases / 2 and len(set(sent)) >= 15
+
+
+def can_be_wrong(operation: Any) -> bool:
+    """Whether it takes anything but names in its path: of those, hundreds are made up in vain to find a wrong one."""
+    schemas = [one["schema"] for one in operation.definition.raw.get("parameters", [])]
+    return bool(operation.body) or any(one | {"title": ""} != {"type": "string", "title": ""} for one in schemas)
 
 
 def small(body: dict[str, Any]) -> dict[str, Any]:

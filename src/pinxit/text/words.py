@@ -18,15 +18,21 @@ _VARIANTS = range(0xFE00, 0xFE10)  # of emoji
 
 
 @cache
+def _marks() -> str:
+    """Marks that belong to letters. Most characters are letters or not assigned: left out faster than by category."""
+    no_letters = filter(str.isprintable, re.sub(r"\w+", "", "".join(map(chr, range(0x300, 0x20000)))))
+    marks = (one for one in no_letters if unicodedata.category(one) in ("Mn", "Mc"))
+    return "".join(mark for mark in marks if ord(mark) not in _VARIANTS)
+
+
+@cache
 def _word(run: bool = False) -> re.Pattern[str]:
     """Letters and digits with the marks above, below and beside them, which write the vowels of Hindi or Thai.
 
     `run`: Chinese as far as it goes, and not character by character.
     """
-    kinds = {chr(code): unicodedata.category(chr(code)) for code in range(0x300, 0x20000) if code not in _VARIANTS}
-    marks = "".join(mark for mark, kind in kinds.items() if kind in ("Mn", "Mc"))
     near = r"(?=[\u0300-\U0001ffff])"  # the long list of marks is looked through after no word of plain Latin
-    return re.compile(rf"[{CJK}]{'+' if run else ''}|{_LETTERS}+(?:{near}[{marks}]+{_LETTERS}*)*")
+    return re.compile(rf"[{CJK}]{'+' if run else ''}|{_LETTERS}+(?:{near}[{_marks()}]+{_LETTERS}*)*")
 
 
 def words(text: str) -> list[str]:
