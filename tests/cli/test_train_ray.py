@@ -135,4 +135,4 @@ def test_what_a_worker_refuses_is_said_once(tmp_path: Path) -> None:
     running = started(words)
     told, errors = running.communicate()
     assert (running.returncode, told) == (2, "")
-    assert errors == "pinxit: a batch of 7 cannot be shared among 2 ranks: change plan.batch.\n"
+    assert errors == "pinxit: clip: a batch of 7 cannot be shared among 2 ranks: change plan.batch.\n"
