@@ -25,7 +25,7 @@ from torch import Tensor, nn
 import peers
 from common import alternating
 from pinxit.data.decode import decode
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.engine import core, load_openvino
@@ -207,7 +207,7 @@ def preprocessing(photos: int, rounds: int) -> dict[str, float]:
 
     def ours() -> None:
         for _ in range(photos):
-            square(decode(data, "photo", least=224), 224, "bicubic")
+            square_crop(decode(data, "photo", least=224), 224, "bicubic")
 
     def theirs() -> None:
         for _ in range(photos):

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from pinxit.recipes.estimate import Sketched, Stage
-from pinxit.recipes.outlook import Kind, outlooks, stages_of
+from pinxit.recipes.estimate import EstimableTask, Stage
+from pinxit.recipes.gpu_estimate import GpuSpecs, gpu_estimates, stages_of
 from pinxit.training.flops import matrix_rate
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
@@ -33,7 +33,7 @@ from pinxit.training.rows import Rows
 class Blank:
     """A task without data: batches of the right shapes, nothing to see."""
 
-    def __init__(self, task: Sketched) -> None:
+    def __init__(self, task: EstimableTask) -> None:
         self.task, self.name = task, task.name
 
     def __getattr__(self, name: str) -> Any:
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             count = (asked.updates - asked.updates // 3) * stage.plan.batch
             rate = matrix_rate(product_dtype(stage.plan, torch.device("cpu")), "cpu")
             shorter = replace(stage, plan=replace(stage.plan, images=count))
-            planned = next(outlooks([shorter], 1, Kind(rate, rate, 1e12), share)).seconds
+            planned = next(gpu_estimates([shorter], 1, GpuSpecs(rate, rate, 1e12), share)).seconds
             ratios[f"{preset} {stage.name}"] = planned / seconds
             told = f"planned {planned:.2f} s, measured {seconds:.2f} s, ratio {planned / seconds:.3f}"
             print(f"{preset} {stage.name}: {told}, {share:.1%} of {rate / 1e9:.0f} GFLOP/s", flush=True)

@@ -17,10 +17,10 @@ from typing import Any
 
 from torch import distributed, multiprocessing
 
-from pinxit.recipes.outlook import stages_of
+from pinxit.recipes.gpu_estimate import stages_of
 from pinxit.training.initial import in_shards
 from pinxit.training.loop import fit
-from pinxit.training.parallel import here
+from pinxit.training.parallel import join_ranks
 
 
 def peak() -> float:
@@ -38,7 +38,7 @@ def started(rank: int, asked: argparse.Namespace, by_rows: bool, place: Path) ->
     distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=asked.ranks)
     (stage,) = (one for one in stages_of(asked.preset, asked.changes) if one.name == asked.stage)
     before = peak()
-    with in_shards(here(), by_rows):
+    with in_shards(join_ranks(), by_rows):
         task = stage.build()
     count = sum(parameter.numel() for module in task.modules().values() for parameter in module.parameters())
     fit(task, replace(stage.plan, shard=True), place / "run", "cpu", progress=False, stop_after=0)

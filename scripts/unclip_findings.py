@@ -36,7 +36,7 @@ import torch
 import pinxit
 from pinxit.cli.painter_settings import settings_of
 from pinxit.data.sheet import sheet
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.measures import psnr
 from pinxit.evaluation.questions import Exam, Question, judged_by, questions, true_picture
@@ -92,7 +92,7 @@ def prior(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespa
         print(f"prior={name}, text withheld: {asked.right(first(drawn)):.3f}", flush=True)
     seeds = [one.seed for one in asked.questions]
     varied = first(painter.vary_many(list(zip(asked.true, seeds, strict=True)), count=1))
-    near = [psnr(one, square(true, painter.size, "area")) for one, true in zip(varied, asked.true, strict=True)]
+    near = [psnr(one, square_crop(true, painter.size, "area")) for one, true in zip(varied, asked.true, strict=True)]
     print(f"true embeddings, text withheld: {asked.right(varied):.3f}; PSNR to the true picture {fmean(near):.1f} dB")
     print(f"nearest of {options.shelf} other pictures: {asked.right(looked_up(painter, asked, options)):.3f}")
     for name in ("none", *painter.priors):
@@ -167,7 +167,7 @@ def components(painter: UnclipPainter, asked: PaintRequest, options: argparse.Na
 def variations(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace, shown: int = 3) -> None:
     """How many variations are right, and how close to a copy they are, for each guidance; a sheet of the last's."""
     given = [(true, one.seed) for true, one in zip(asked.true, asked.questions, strict=True)]
-    own = [square(true, painter.size, "area") for true in asked.true]
+    own = [square_crop(true, painter.size, "area") for true in asked.true]
     told = f"{asked.right(asked.true):.3f}, things and colours {asked.right(asked.true, things_and_colours):.3f}"
     print(f"true pictures: right {told}", flush=True)
     drawn: list[list[Ranked]] = []
@@ -194,7 +194,7 @@ def leave_sheet(
 ) -> None:
     """Write a row of pictures for each of the first eight true ones, if a sheet is wanted."""
     if options.sheet:
-        rows = [[square(one, painter.size, "area"), *some] for one, some in zip(true, drawn, strict=True)][:8]
+        rows = [[square_crop(one, painter.size, "area"), *some] for one, some in zip(true, drawn, strict=True)][:8]
         columns = len(rows[0])
         pictures = [one for row in rows for one in row]
         write_png(Path(options.sheet), sheet(pictures, labels[: len(pictures)], columns=columns))
@@ -202,7 +202,7 @@ def leave_sheet(
 
 def inversion(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """PSNR of pictures drawn from the noise behind them."""
-    true = [square(one, painter.size, "area") for one in asked.true]
+    true = [square_crop(one, painter.size, "area") for one in asked.true]
     for steps in map(int, options.steps.split(",")):
         found = painter.decode(painter.invert(true, ddim_steps=steps), ddim_steps=steps)
         quality = sorted(psnr(one, other) for one, other in zip(found, true, strict=True))

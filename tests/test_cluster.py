@@ -31,7 +31,7 @@ class Ray:
 
 
 def test_what_other_threads_print_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    with redirect_stdout(cast("TextIO", cluster._OfOneThread(sys.stdout))):
+    with redirect_stdout(cast("TextIO", cluster._SingleThreadStream(sys.stdout))):
         other = threading.Thread(target=print, args=("of Ray's",))
         other.start()
         other.join()
@@ -47,7 +47,7 @@ def test_what_ray_says_at_the_end_goes_to_stderr(
     monkeypatch.setattr(ray, "shutdown", lambda: print("a worker died a while ago"))
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(cluster, "check_installed", lambda: None)
-    with cluster.joined() as found:
+    with cluster.connected() as found:
         assert found is ray
         print_lines("ours")
     print("after")
@@ -83,7 +83,7 @@ def test_a_cluster_of_our_own_is_started_once_more(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_every_process_has_some(rows: int, processes: int, most: int, found: int) -> None:
-    assert cluster.at_a_time(rows, processes, most) == found
+    assert cluster.rows_per_batch(rows, processes, most) == found
 
 
 def test_the_cause_of_an_error_is_told() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from pinxit.errors import PinxitError, UsageError
-from pinxit.files import beside, replacing
-from pinxit.locks import LOCK, alone, alone_in
+from pinxit.files import atomic_file, temporary_path
+from pinxit.locks import LOCK, file_lock, folder_lock
 from pinxit.serve.keys import Keys, add_key
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
@@ -29,8 +29,8 @@ from tests.recipes.squares import write_squares
 HOLD = """
 import sys
 from pathlib import Path
-from pinxit.locks import alone_in
-with alone_in(Path(sys.argv[1]), "it"):
+from pinxit.locks import folder_lock
+with folder_lock(Path(sys.argv[1]), "it"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -53,25 +53,25 @@ def test_the_second_is_refused_until_the_first_is_done_or_dead(tmp_path: Path) -
         with held(tmp_path / "out") as other:
             with (
                 pytest.raises(UsageError, match=r"another command writes the shards out: try again"),
-                alone_in(tmp_path / "out", "the shards out"),
+                folder_lock(tmp_path / "out", "the shards out"),
             ):
                 pass
             os.kill(other.pid, ending)
             other.wait()
             assert (tmp_path / "out" / LOCK).exists(), "which a dead process cannot take away"
-            with alone_in(tmp_path / "out", "it"):
+            with folder_lock(tmp_path / "out", "it"):
                 pass
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_error_lets_go_and_leaves_no_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), alone(tmp_path / "new" / "in it" / LOCK, "it"):
+    with pytest.raises(ZeroDivisionError), file_lock(tmp_path / "new" / "in it" / LOCK, "it"):
         raise ZeroDivisionError
     assert not (tmp_path / "new").exists()
-    with alone_in(tmp_path / "new", "it"), pytest.raises(UsageError), alone_in(tmp_path / "new", "it"):
+    with folder_lock(tmp_path / "new", "it"), pytest.raises(UsageError), folder_lock(tmp_path / "new", "it"):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(PinxitError, match="cannot write"), alone_in(tmp_path / "file", "it"):
+    with pytest.raises(PinxitError, match="cannot write"), folder_lock(tmp_path / "file", "it"):
         pass
 
 
@@ -79,22 +79,22 @@ def test_an_error_lets_go_and_leaves_no_empty_folder(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no files")
 def test_where_no_lock_can_be_nobody_waits_for_ever(waiting: Callable[[], None] | None) -> None:
     for folder in (Path("/proc/self"), Path("/proc/new")):
-        with pytest.raises(PinxitError, match="cannot write"), alone_in(folder, "it", waiting):
+        with pytest.raises(PinxitError, match="cannot write"), folder_lock(folder, "it", waiting):
             pass
 
 
 def test_what_killed_commands_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
     kept = [tmp_path / name for name in (".a.part", "b.txt.1-2-3.part", ".c.1-2-3.parting", ".d.txt.1-2-3.old")]
-    left = [beside(tmp_path / "e.txt"), tmp_path / "in" / beside(tmp_path / "f.npy").name]
+    left = [temporary_path(tmp_path / "e.txt"), tmp_path / "in" / temporary_path(tmp_path / "f.npy").name]
     (tmp_path / "in").mkdir()
     for path in (*kept, *left):
         path.touch()
-    half = beside(tmp_path / "checkpoint")
+    half = temporary_path(tmp_path / "checkpoint")
     half.mkdir()
     (half / "weights").touch()
-    with replacing(tmp_path / "g") as now:
+    with atomic_file(tmp_path / "g") as now:
         assert now.name.endswith(".part")
-    with alone_in(tmp_path, "it"):
+    with folder_lock(tmp_path, "it"):
         assert not half.exists() and not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
 
@@ -146,7 +146,7 @@ def test_two_commands_for_one_result(command: str, tmp_path: Path) -> None:
     furnish(tmp_path / "in")
     words = (*command.split(), *COMMANDS[command].usual, "--out", "result")
     lock, what = ONE_RESULT[command]
-    with alone(tmp_path / "in" / lock, "it"):
+    with file_lock(tmp_path / "in" / lock, "it"):
         notes, done = invoke(tmp_path / "in", words)
     assert f"another command writes {what}: try again" in str(done.exception)
     assert not (tmp_path / "in" / "result").exists() and "paint.prompts" not in notes.seen
@@ -181,7 +181,7 @@ def test_who_waits_goes_on_where_the_other_leaves_nothing(tmp_path: Path) -> Non
     said = []
 
     def give_up() -> None:
-        with suppress(KeyboardInterrupt), alone_in(tmp_path / "new", "it"):
+        with suppress(KeyboardInterrupt), folder_lock(tmp_path / "new", "it"):
             began.set()
             time.sleep(0.3)
             raise KeyboardInterrupt
@@ -189,7 +189,7 @@ def test_who_waits_goes_on_where_the_other_leaves_nothing(tmp_path: Path) -> Non
     began, other = threading.Event(), threading.Thread(target=give_up)
     other.start()
     assert began.wait(10)
-    with alone_in(tmp_path / "new", "it", waiting=lambda: said.append("once")):
+    with folder_lock(tmp_path / "new", "it", waiting=lambda: said.append("once")):
         other.join(10)
         assert not other.is_alive()
         assert (tmp_path / "new" / LOCK).exists()

@@ -23,7 +23,7 @@ from pinxit.recipes.dalle import presets as dalle
 from pinxit.recipes.imagen import presets as imagen
 from pinxit.recipes.judge.judge import config_for
 from pinxit.recipes.unclip import presets as unclip
-from pinxit.schema import FLOAT32, LARGEST, Count, Seed, Share, checked, fields_of, may, plain
+from pinxit.schema import FLOAT32, LARGEST, Count, Seed, Share, allowed_values, checked, fields_of, plain
 
 
 @cache
@@ -154,4 +154,4 @@ def test_the_sentence_names_the_field_what_may_stand_there_and_what_does(data: A
 @example(LARGEST)
 def test_what_may_stand_somewhere_is_said_of_any_value(value: float) -> None:
     assume(not 0 <= value <= 1)
-    assert may(Share, value) == "from 0 to 1"
+    assert allowed_values(Share, value) == "from 0 to 1"

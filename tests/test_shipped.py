@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import pinxit
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.errors import CheckpointError
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.measures import psnr
@@ -92,7 +92,7 @@ def test_a_shown_picture_is_drawn_again_without_a_word() -> None:
     judge, right = Judge.open("judge", "cpu"), 0
     for one, true, some in zip(asked, shown, varied, strict=True):
         right += any(not complaints(seen, one.expected) for seen in judge.detect(some))
-        assert all(psnr(each, square(true, each.shape[0], "area")) < 20 for each in some)
+        assert all(psnr(each, square_crop(true, each.shape[0], "area")) < 20 for each in some)
     assert right >= 2, right
 
 

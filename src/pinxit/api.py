@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, overload
 
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.recipes.placing import USUAL, Placings, check_placings
+from pinxit.recipes.stage_placement import USUAL, Placings, check_placings
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 

@@ -37,7 +37,7 @@ def check_installed() -> None:
 
 
 @contextmanager
-def joined(shows: bool = False) -> Iterator[Any]:
+def connected(shows: bool = False) -> Iterator[Any]:
     """Connect this process to a cluster during the block; yields the module `ray`.
 
     `shows`: forward the output of the cluster's processes to stderr here. Raises UsageError where Ray is not installed,
@@ -50,7 +50,7 @@ def joined(shows: bool = False) -> Iterator[Any]:
 
     _join(ray, {"log_to_driver": shows, "logging_level": logging.ERROR})
     try:
-        with redirect_stdout(cast("TextIO", _OfOneThread(sys.stdout))):
+        with redirect_stdout(cast("TextIO", _SingleThreadStream(sys.stdout))):
             yield ray
     finally:
         with redirect_stdout(sys.stderr):  # messages that Ray has kept back to see whether they are repeated
@@ -69,7 +69,7 @@ def _join(ray: Any, how: dict[str, Any]) -> None:
                 raise PinxitError(f"no Ray cluster can be joined: {' '.join(str(error).split())}") from error
 
 
-class _OfOneThread:
+class _SingleThreadStream:
     """A stream for the thread that makes it; what other threads write, as Ray's do on stdout, goes to stderr."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -99,7 +99,7 @@ def resources(ray: Any) -> tuple[int, int, int]:
     return alive, int(found.get("CPU", 1)), int(found.get("GPU", 0))
 
 
-def rows_by(
+def map_rows(
     worker: type, about: Mapping[str, Any], rows: Sequence[Mapping[str, str]], workers: int | None, most: int = 1
 ) -> Iterator[Mapping[str, Any]]:
     """The rows as `worker(about)` returns them, from processes that Ray Data keeps alive, in any order.
@@ -110,11 +110,11 @@ def rows_by(
     """
     if not rows:
         return
-    with joined() as ray:
+    with connected() as ray:
         machines, processors, gpus = resources(ray)
         processes = workers or gpus or machines
         data = quiet_data()
-        blocks = -(-len(rows) // at_a_time(len(rows), processes, most))
+        blocks = -(-len(rows) // rows_per_batch(len(rows), processes, most))
         done = data.from_items([dict(row) for row in rows], override_num_blocks=blocks).map_batches(
             worker,
             fn_constructor_kwargs={"about": dict(about) | _surroundings()},
@@ -132,7 +132,7 @@ def rows_by(
             raise cause_of(error) from error
 
 
-def at_a_time(rows: int, processes: int, most: int) -> int:
+def rows_per_batch(rows: int, processes: int, most: int) -> int:
     """Rows per batch: few enough that every process gets some, and that the last batch does not take long."""
     return max(1, min(most, rows // (TURNS * processes)))
 
@@ -143,8 +143,8 @@ def _surroundings() -> dict[str, Any]:
     return {"here": str(Path.cwd()), "threads": torch.get_num_threads()}
 
 
-def settle(about: Mapping[str, Any]) -> None:
-    """Make a worker of `rows_by` work in the command's folder and with as many threads as the command itself.
+def set_up_worker(about: Mapping[str, Any]) -> None:
+    """Make a worker of `map_rows` work in the command's folder and with as many threads as the command itself.
 
     Results depend on the number of threads, because tile sizes on a CPU do.
     """

@@ -55,19 +55,19 @@ def override(config: T, changes: Iterable[str]) -> T:
         *parents, leaf = renamed_path(type(config), path.split("."))
         target: Any = data
         for parent in parents:
-            target = named(target).get(parent)
-            if not isinstance(target, dict) and not named(target):
+            target = sections_by_name(target).get(parent)
+            if not isinstance(target, dict) and not sections_by_name(target):
                 raise UsageError(f"override '{change}': there is no section '{parent}'.")
         if isinstance(target, list):
-            _put(target, leaf, parsed(text), change)
+            _put(target, leaf, parse_value(text), change)
         elif leaf not in target:
             raise UsageError(f"override '{change}': there is no field '{leaf}'; choose from {', '.join(target)}.")
         else:
-            target[leaf] = parsed(text)
+            target[leaf] = parse_value(text)
     return from_dict(type(config), data, "")
 
 
-def named(value: Any) -> Mapping[str, Any]:
+def sections_by_name(value: Any) -> Mapping[str, Any]:
     """The items of a dictionary, or of a list of sections by their names; empty for anything else."""
     if isinstance(value, list):
         sections = [item for item in value if isinstance(item, dict) and isinstance(item.get("name"), str)]
@@ -79,18 +79,18 @@ def _put(sections: list[Any], name: str, value: Any, change: str) -> None:
     """Replace, append or (null) remove the section called `name`."""
     if value is not None and not isinstance(value, dict):
         raise UsageError(f"override '{change}': '{name}' is a section; change one of its fields.")
-    place = list(named(sections)).index(name) if name in named(sections) else len(sections)
+    place = list(sections_by_name(sections)).index(name) if name in sections_by_name(sections) else len(sections)
     sections[place : place + 1] = [] if value is None else [{"name": name, **value}]
 
 
 def as_set(value: Any) -> str:
     """A value as the right side of `--set`, which reads it back: text as it is unless it is JSON, the rest as JSON."""
-    if isinstance(value, str) and parsed(value) == value:
+    if isinstance(value, str) and parse_value(value) == value:
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def parsed(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """The JSON value that a text is, or else the text itself."""
     try:
         return json.loads(text)

@@ -24,25 +24,25 @@ from pinxit.texts import lines_of, printable, without_halves
 T = TypeVar("T")
 
 LEFT = re.compile(r"\.(.+)\.\d+-\d+-\d+\.part")
-"""Matches the names that `beside` gives: what a killed process leaves behind; the group is what it wrote to."""
+"""Matches the names that `temporary_path` gives: what a killed process leaves behind; the group is what it wrote to."""
 NO_FILE = "is no plain file"
 _number = itertools.count()
 
 
-def beside(path: Path, ending: str = "part") -> Path:
+def temporary_path(path: Path, ending: str = "part") -> Path:
     """A hidden name beside `path` that no other process or thread uses."""
     return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}-{next(_number)}.{ending}")
 
 
 @contextmanager
-def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
+def atomic_file(path: Path, before: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on failure removed.
 
     If `before` is given, the previous file is kept there; `path` exists at every moment. Raises PinxitError naming
     `path` when the disk is full or the place cannot be written, and for a device or a pipe, which a file would replace.
     """
     place = Path(os.path.realpath(path))  # a link to a file stays one
-    temporary = beside(place)
+    temporary = temporary_path(place)
     try:
         if is_special(path):
             raise OSError(errno.EINVAL, f"it {NO_FILE}")
@@ -65,7 +65,7 @@ def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
 
 def _keep(path: Path, before: Path) -> None:
     """Make `before` a copy of `path` (a hard link where possible), atomically."""
-    older = beside(before)
+    older = temporary_path(before)
     try:
         try:
             os.link(path, older)
@@ -112,14 +112,14 @@ def check_file(*paths: Path | None) -> None:
 
 
 @contextmanager
-def replacing_folder(path: Path, owned: Collection[str] = ()) -> Iterator[Path]:
+def atomic_folder(path: Path, owned: Collection[str] = ()) -> Iterator[Path]:
     """Yield a new folder beside `path` that replaces it on success; at every moment the old or the new one is whole.
 
     Entries of the old folder that are not in `owned` may be the user's, and are moved into the new one. Raises
     PinxitError naming `path` when the disk is full or the place cannot be written.
     """
     place = Path(os.path.realpath(path))  # a link to a folder stays one
-    temporary = beside(place)
+    temporary = temporary_path(place)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -142,7 +142,7 @@ def _exchange(one: Path, other: Path) -> None:
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
         return
-    aside = beside(other, "old")
+    aside = temporary_path(other, "old")
     other.rename(aside)
     one.rename(other)
     aside.rename(one)
@@ -150,7 +150,7 @@ def _exchange(one: Path, other: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 

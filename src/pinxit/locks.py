@@ -21,7 +21,7 @@ TRIES = 10  # attempts to make a lock file where there is none
 
 
 @contextmanager
-def alone(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def file_lock(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock file `lock` during the block, against other processes and threads.
 
     `what` names the guarded thing in messages: "the report x.json". The lock of a killed process counts as free. While
@@ -43,14 +43,14 @@ def alone(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> I
 
 
 @contextmanager
-def alone_in(folder: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """`alone` for a folder, from which half-written files of killed commands are first removed."""
-    with alone(folder / LOCK, what, waiting):
-        remove_left(folder.rglob(".*.part"))
+def folder_lock(folder: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """`file_lock` for a folder, from which half-written files of killed commands are first removed."""
+    with file_lock(folder / LOCK, what, waiting):
+        remove_leftovers(folder.rglob(".*.part"))
         yield
 
 
-def remove_left(paths: Iterable[Path]) -> None:
+def remove_leftovers(paths: Iterable[Path]) -> None:
     """Remove those of `paths` that a killed process left half-written."""
     for path in paths:
         if LEFT.fullmatch(path.name):

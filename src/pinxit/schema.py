@@ -142,11 +142,11 @@ def plain(hint: Any) -> Any:
             return hint
 
 
-def may(hint: Any, value: Any = None) -> str:
+def allowed_values(hint: Any, value: Any = None) -> str:
     """The values that a field may have, in words, for the message that refuses `value`."""
     if _is_union(hint):
         empty = " or null" if type(None) in typing.get_args(hint) else ""
-        return " or ".join(may(choice, value) for choice in _choices(hint)) + empty
+        return " or ".join(allowed_values(choice, value) for choice in _choices(hint)) + empty
     kind, limits = plain(hint), _limits(hint)
     origin = typing.get_origin(kind)
     if origin is typing.Literal:
@@ -160,7 +160,7 @@ def may(hint: Any, value: Any = None) -> str:
     return _KINDS.get(kind, "a section of fields")
 
 
-def shown(value: Any) -> str:
+def shortened(value: Any) -> str:
     """A value for an error message, cut where it is long."""
     text = repr(value) if isinstance(value, str | float | list | dict | tuple) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -174,7 +174,7 @@ def _sentence(kind: Any, data: Any, where: str, wrong: msgspec.ValidationError) 
         return f"{at}: {reason}" if at else reason
     if reason.startswith("Object missing required field"):
         return f"{joined(at, reason.split('`')[1])} is missing"
-    return f"{at or 'the value'} must be {may(hint, value)}, not {shown(value)}"
+    return f"{at or 'the value'} must be {allowed_values(hint, value)}, not {shortened(value)}"
 
 
 def _located(kind: Any, data: Any, where: str, path: str) -> tuple[str, Any, Any]:

@@ -22,11 +22,11 @@ from pinxit.evaluation import famous_exam, questions
 from pinxit.functional.boxes import Detections
 from pinxit.recipes.clip.audit import Rate
 from pinxit.recipes.clip.index import Hit
-from pinxit.recipes.clip.probe import Probed
+from pinxit.recipes.clip.probe import ProbeResult
 from pinxit.recipes.clip.zero_shot import Guess
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.diffusion.config import SamplingConfig
-from pinxit.recipes.staging import Ended
+from pinxit.recipes.staging import RunOutcome
 from pinxit.recipes.unclip.inversion import Inversion
 from pinxit.types import Example, Prompt, Ranked
 
@@ -147,7 +147,7 @@ class Upsampler:
         self.sampling = self.tuned(given)
         self.notes("tune", sampling=self.sampling)
 
-    def making(self, size: int) -> Upsampler:
+    def for_size(self, size: int) -> Upsampler:
         self.notes("making", size=size)
         return self
 
@@ -232,9 +232,9 @@ def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("classify", pictures=pictures, labels=labels, templates=templates, top=top)
         return [(Path("p.png"), [Guess("a", 0.9)])]
 
-    def probe(self: Any, train: Path, test: Path, *, seed: int = 0) -> Probed:
+    def probe(self: Any, train: Path, test: Path, *, seed: int = 0) -> ProbeResult:
         notes("probe", train=train, test=test, seed=seed)
-        return Probed(1.0, 1.0, 1.0, {"a": 1.0}, None)  # type: ignore[arg-type]
+        return ProbeResult(1.0, 1.0, 1.0, {"a": 1.0}, None)  # type: ignore[arg-type]
 
     def audit(self: Any, folder: Path, labels: Any, group_by: str, **how: Any) -> Any:
         notes("audit", labels=labels, group_by=group_by, **how)
@@ -260,19 +260,19 @@ def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 
 
 def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
-    def train(run: Any, stages: Any = None, stop: Any = None) -> Ended:
+    def train(run: Any, stages: Any = None, stop: Any = None) -> RunOutcome:
         minutes = None if stop.deadline is None else round((stop.deadline - time.monotonic()) / 60)
         started = getattr(run, "init", None)
         notes("train", folder=run.folder, device=run.device, progress=run.progress, stages=stages, minutes=minutes)
         notes("train", config=to_dict(run.config), init=None if started is None else started.recipe)
-        return Ended((), False, False)
+        return RunOutcome((), False, False)
 
     def judge(config: Any, out: Path, device: str, init: Any = None) -> Any:
         told = None if init is None else init.recipe
         notes("train", folder=out, device=device, config=to_dict(config), init=told)
         return SimpleNamespace(finished=True, signalled=False), out / "judge"
 
-    from pinxit.recipes.starts import open_start
+    from pinxit.recipes.initial_weights import open_start
 
     def opened(names: Any, activation: Any = None) -> Any:
         notes("start", names=names, activation=activation)
@@ -302,7 +302,7 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 
     patch.setattr("pinxit.data.sidecars.encode_shards", encode)
     patch.setattr("pinxit.data.stream_index.index_shards", index)
-    patch.setattr("pinxit.recipes.starts.open_start", opened)
+    patch.setattr("pinxit.recipes.initial_weights.open_start", opened)
     patch.setattr("pinxit.recipes.export.export", export)
     for home in ("dalle.stages", "imagen.stages", "unclip.stages", "clip.run", "classifier"):
         patch.setattr(f"pinxit.recipes.{home}.train", train)

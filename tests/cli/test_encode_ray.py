@@ -25,7 +25,7 @@ from pinxit import cluster
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.errors import UsageError, install
-from pinxit.locks import alone
+from pinxit.locks import file_lock
 from tests.cli.helpers import Cli
 from tests.data.test_streams import spoil
 from tests.processes import below
@@ -34,7 +34,7 @@ from tests.recipes.squares import write_squares
 
 
 class RayHere:
-    """What `cluster.rows_by` asks of Ray and Ray Data; the worker is in this process."""
+    """What `cluster.map_rows` asks of Ray and Ray Data; the worker is in this process."""
 
     exceptions = SimpleNamespace(RayError=RuntimeError)
     ActorPoolStrategy = SimpleNamespace
@@ -62,7 +62,7 @@ class RayHere:
         for row in self.rows:
             with (
                 pytest.raises(UsageError, match="another command writes what clip says"),
-                alone(self.lock, "what clip says"),
+                file_lock(self.lock, "what clip says"),
             ):
                 pass
             done = self.worker({name: np.array([value], object) for name, value in row.items()})
@@ -73,7 +73,7 @@ class RayHere:
 def ray_here(monkeypatch: pytest.MonkeyPatch) -> RayHere:
     here = RayHere()
     monkeypatch.setattr(cluster, "check_installed", lambda: None)
-    monkeypatch.setattr(cluster, "joined", lambda: nullcontext(here))
+    monkeypatch.setattr(cluster, "connected", lambda: nullcontext(here))
     monkeypatch.setattr(cluster, "quiet_data", lambda: here)
     return here
 
@@ -115,7 +115,7 @@ def test_a_cluster_writes_what_one_process_writes(
 
 def test_what_is_done_needs_no_cluster(given: Path, cli: Cli, ray_here: RayHere, monkeypatch: Any) -> None:
     local = cli(*words(given, given / "out"))
-    monkeypatch.setattr(cluster, "joined", None)
+    monkeypatch.setattr(cluster, "connected", None)
     again = cli(*words(given, given / "out", "--engine", "ray"))
     assert (again.code, again.out) == (0, local.out)
     save_random_checkpoint(given / "painter", seed=1)
@@ -160,7 +160,7 @@ def test_shards_of_the_same_name_are_refused(given: Path, cli: Cli, ray_here: Ra
     (given / "shards").rename(given / "a")
     (given / "b").mkdir()
     (given / "b" / "00000.tar").write_bytes((given / "a" / "00001.tar").read_bytes())
-    monkeypatch.setattr(cluster, "joined", None)
+    monkeypatch.setattr(cluster, "connected", None)
     for more in ((), ("--engine", "ray")):
         done = cli(*words(given, given / "out", *more, shards=f"{given}/{{a,b}}/00000.tar"))
         assert done.code == 1 and "00000.tar have the same name: encode them into different folders" in done.err

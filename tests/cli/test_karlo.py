@@ -83,4 +83,4 @@ def test_its_training_is_rays_where_that_is_asked_for(
     assert (done.code, done.out) == (0, ""), done.err
     ((command, least, most, config, *_),) = met
     assert command[:2] == ["train", "unclip"] and (least, most) == (2, 3) and not (tmp_path / "run").exists()
-    assert by_ray.sizes(config, most) == [1, 2], "sixteen of the prior and six"
+    assert by_ray.usable_worker_counts(config, most) == [1, 2], "sixteen of the prior and six"

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from pinxit.cli.manipulation import Given
+from pinxit.cli.manipulation import InputPicture
 from pinxit.pictures import read_metadata
 from tests.cli.helpers import Cli
 from tests.pipes import pipe
@@ -136,7 +136,7 @@ def test_a_picture_from_a_pipe_is_read_once(given: Path, tmp_path: Path, cli: Cl
     done = cli("complete", pipe(tmp_path / "a.png", content), *words)
     about = read_metadata(Path(json.loads(done.out)["pictures"][0]["path"]))
     assert about["completes_sha256"] == hashlib.sha256(content).hexdigest()
-    one = Given.read(pipe(tmp_path / "b.png", content))
+    one = InputPicture.read(pipe(tmp_path / "b.png", content))
     assert one.picture.shape == (40, 50, 3) and one.facts["of_sha256"] == about["completes_sha256"]
 
 

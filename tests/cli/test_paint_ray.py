@@ -17,7 +17,7 @@ import pytest
 
 from pinxit import cluster
 from pinxit.cli.paint_output import read_results, write_results
-from pinxit.cli.paint_ray import Painting
+from pinxit.cli.paint_ray import PaintingWorker
 from pinxit.cli.painter_choice import PainterChoice
 from pinxit.errors import install
 from pinxit.types import Ranked
@@ -56,7 +56,7 @@ def test_a_process_paints_what_nobody_has_painted(painter: Path, tmp_path: Path,
     told = {"choice": choice, "asked": asked, "out": "out", "facts": facts, "here": str(tmp_path), "threads": 1}
     there = Path.cwd()
     try:
-        painting = Painting(told)
+        painting = PaintingWorker(told)
         for some in (PROMPTS[:3], PROMPTS[:5]):
             before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
             assert painting({"prompt": np.array(some, object)}) == {"prompt": some, "refused": [""] * len(some)}
@@ -73,7 +73,7 @@ def test_a_process_paints_what_nobody_has_painted(painter: Path, tmp_path: Path,
 def test_what_is_painted_needs_no_cluster(painter: Path, tmp_path: Path, cli: Cli, monkeypatch: Any) -> None:
     pytest.importorskip("ray", reason="pinxit[ray] is not installed")
     local = cli(*arguments(painter, tmp_path / "out"))
-    monkeypatch.setattr(cluster, "joined", None)
+    monkeypatch.setattr(cluster, "connected", None)
     again = cli(*arguments(painter, tmp_path / "out", "--engine", "ray"))
     assert (again.code, again.out) == (0, local.out), "told once more, as without Ray"
     words = [word for word in arguments(painter, tmp_path / "out", "--engine", "ray") if word != "--json"]

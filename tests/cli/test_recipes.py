@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pinxit.api import load
-from pinxit.cli.painter_settings import settings_of, settled
+from pinxit.cli.painter_settings import resolve_settings, settings_of
 from pinxit.recipes.capabilities import upsampler_of
 from pinxit.weights.zoo import shipped
 from tests.cli.helpers import Cli
@@ -42,7 +42,7 @@ def test_an_unclips_graph_and_settings(cli: Cli, tmp_path: Path) -> None:
     settings = cli("recipes", "--settings", folder).out.splitlines()
     assert {"prior=prior", "text=true", "tries=2", "upsampler_steps=2"} <= set(settings)
     painter = load(folder, device="cpu")
-    assert settled(settings_of(settings), painter, upsampler_of(painter)) == painter.defaults
+    assert resolve_settings(settings_of(settings), painter, upsampler_of(painter)) == painter.defaults
 
 
 def test_no_such_graph(cli: Cli) -> None:

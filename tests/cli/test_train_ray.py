@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pinxit import cluster
 from pinxit.cli.train import by_ray as module
-from pinxit.cli.train.by_ray import arguments, crew
+from pinxit.cli.train.by_ray import arguments, worker_range
 from pinxit.errors import UsageError, install
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
@@ -38,11 +38,11 @@ def test_workers_are_given_the_command_without_what_says_so() -> None:
 
 
 def test_as_many_workers_as_can_be_where_nobody_says() -> None:
-    assert [crew(0, 0, 8), crew(2, 2, 8), crew(2, 6, 8)] == [(8, 8), (2, 2), (2, 6)]
+    assert [worker_range(0, 0, 8), worker_range(2, 2, 8), worker_range(2, 6, 8)] == [(8, 8), (2, 2), (2, 6)]
 
 
 def test_groups_that_are_lost_where_they_stand_end_the_run() -> None:
-    kept = module.Kept()
+    kept = module.OutcomeRecorder()
     for saved in (1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0):
         kept.begin(saved)
         kept.lose("RuntimeError: out of memory")
@@ -135,4 +135,4 @@ def test_what_a_worker_refuses_is_said_once(tmp_path: Path) -> None:
     running = started(words)
     told, errors = running.communicate()
     assert (running.returncode, told) == (2, "")
-    assert errors == "pinxit: a batch of 7 cannot be shared among 2 ranks: change plan.batch.\n"
+    assert errors == "pinxit: clip: a batch of 7 cannot be shared among 2 ranks: change plan.batch.\n"

@@ -17,7 +17,7 @@ import typer
 import pinxit.cli
 from pinxit import cluster
 from pinxit.cli.train import by_ray as module
-from pinxit.cli.train.by_ray import Kept, train_by_ray, work
+from pinxit.cli.train.by_ray import OutcomeRecorder, run_worker, train_by_ray
 from pinxit.errors import PinxitError, UsageError
 from pinxit.recipes.clip.presets import preset
 
@@ -46,7 +46,7 @@ class Ray(ModuleType):
 
     def __init__(self) -> None:
         super().__init__("ray")
-        self.kept, self.options, self.shows = Kept(), dict[str, Any](), list[bool]()
+        self.kept, self.options, self.shows = OutcomeRecorder(), dict[str, Any](), list[bool]()
         self.trainer: Any = None
         self.trained: Any = lambda kept: kept.end(None, "there\n")
         self.util = SimpleNamespace(get_node_ip_address=lambda: "10.0.0.7")
@@ -91,7 +91,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
         fake.shows.append(shows)
         yield fake
 
-    monkeypatch.setattr(cluster, "joined", joined)
+    monkeypatch.setattr(cluster, "connected", joined)
     return fake
 
 
@@ -125,7 +125,7 @@ def test_what_ray_is_asked_for(
     assert ray.shows == [not there[2]], "the log of a quiet training"
     trainer, (does,) = ray.trainer, ray.trainer.others
     given: Mapping[str, Any] = trainer.train_loop_config
-    assert does is work and given["command"] == ["train", "clip"] and given["run"] == str(tmp_path / "run")
+    assert does is run_worker and given["command"] == ["train", "clip"] and given["run"] == str(tmp_path / "run")
     assert (given["here"], given["threads"]) == (str(Path.cwd()), torch.get_num_threads())
     assert given["sizes"] == sizes and given["gpus"] is bool(there[2]) is trainer.scaling_config.use_gpu
     assert trainer.scaling_config.num_workers == number and trainer.scaling_config.resources_per_worker == share
@@ -143,7 +143,7 @@ def test_what_a_worker_refused_is_raised(
     """Whether Ray takes it for a failure or not; what Ray itself says counts where no worker said anything."""
     monkeypatch.setattr(cluster, "resources", lambda found: (1, 2, 0))
 
-    def refuse(kept: Kept) -> None:
+    def refuse(kept: OutcomeRecorder) -> None:
         kept.end(UsageError("a batch of 7"), "")
         if falls:
             raise RuntimeError("a worker failed")
@@ -152,10 +152,10 @@ def test_what_a_worker_refused_is_raised(
     with pytest.raises(UsageError, match="a batch of 7"):
         train_by_ray([], 2, 2, CONFIG, tmp_path / "notes", quiet=True)
 
-    def lose(kept: Kept) -> None:
+    def lose(kept: OutcomeRecorder) -> None:
         raise RuntimeError("the cluster is gone")
 
-    ray.kept, ray.trained = Kept(), lose
+    ray.kept, ray.trained = OutcomeRecorder(), lose
     with pytest.raises(PinxitError, match="a process of the Ray cluster failed: the cluster is gone"):
         train_by_ray([], 2, 2, CONFIG, tmp_path / "notes", quiet=True)
 
@@ -195,14 +195,14 @@ def test_a_worker_is_a_rank(
 
     monkeypatch.setattr(pinxit.cli, "app", app)
     config = {"kept": Actor(ray.kept), "run": str(tmp_path), "sizes": [1, 2, 4], "gpus": gpus, "command": ["train"]}
-    work(config | {"here": str(tmp_path), "threads": torch.get_num_threads()})
+    run_worker(config | {"here": str(tmp_path), "threads": torch.get_num_threads()})
     assert asked == ([] if place is None else [(["train"], False, *place)])
     assert ray.kept.outcome() == (None, "the checkpoint\n" if rank == 0 else "")
     assert (ray.kept.tries, ray.kept.saved) == ((1, 0.0) if rank == 0 else (0, -1.0)), "which only one begins"
     if place is None:
         return
     ray.kept.end(UsageError("another's"), "")
-    work(config | {"here": str(tmp_path), "threads": torch.get_num_threads()})
+    run_worker(config | {"here": str(tmp_path), "threads": torch.get_num_threads()})
     assert len(asked) == 1, "where one refused the command nobody tries again"
 
 
@@ -223,9 +223,9 @@ def test_a_worker_tells_what_ended_it(ray: Ray, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(pinxit.cli, "app", failing(RuntimeError("out \n of memory " + "x" * 300)))
     with pytest.raises(RuntimeError, match="out"):
-        work(config)
+        run_worker(config)
     assert ray.kept.outcome() == (None, "") and ray.kept.lost == f"RuntimeError: out of memory {'x' * 186}"
     monkeypatch.setattr(pinxit.cli, "app", failing(UsageError("no such preset")))
     with pytest.raises(UsageError):
-        work(config)
+        run_worker(config)
     assert str(ray.kept.outcome()[0]) == "no such preset"

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.cli.train import by_ray
-from pinxit.cli.train.by_ray import sizes
+from pinxit.cli.train.by_ray import usable_worker_counts
 from pinxit.cluster import PATIENCE
 from pinxit.config import override
 from pinxit.recipes.clip.presets import preset as clip_preset
@@ -28,7 +28,7 @@ from pinxit.recipes.imagen.presets import preset as imagen_preset
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.plan import plans_in
-from pinxit.training.stored import FOLDER, Stored, saves_of
+from pinxit.training.saved_state import FOLDER, SavedState, saves_of
 from tests.recipes.squares import write_squares
 
 STEP = 8  # pictures of an update
@@ -38,11 +38,15 @@ QUICK = "from pinxit.cli.train import by_ray; by_ray.LOOK = 2.0; from pinxit.cli
 
 def test_as_many_workers_work_as_can_share_out_the_batch_of_every_stage() -> None:
     config = override(nano(), ["plans.dvae.batch=12", "plans.transformer.batch=24", "plans.clip.batch=12"])
-    assert sizes(config, 9) == [1, 2, 3, 4, 6]
-    assert sizes(override(config, ["plans.dvae.micro=3"]), 9) == [1, 2, 4, 6], "not four at a time in threes"
-    assert sizes(override(config, ["plans.dvae.batch=7"]), 9) == [1]
-    assert sizes(override(config, ["plans.dvae.batch=7", "plans.dvae.images=0"]), 4) == [1, 2, 3, 4], "is not trained"
-    assert sizes(clip_preset("nano"), 2) == [1, 2]
+    assert usable_worker_counts(config, 9) == [1, 2, 3, 4, 6]
+    assert usable_worker_counts(override(config, ["plans.dvae.micro=3"]), 9) == [1, 2, 4, 6], (
+        "not four at a time in threes"
+    )
+    assert usable_worker_counts(override(config, ["plans.dvae.batch=7"]), 9) == [1]
+    assert usable_worker_counts(override(config, ["plans.dvae.batch=7", "plans.dvae.images=0"]), 4) == [1, 2, 3, 4], (
+        "is not trained"
+    )
+    assert usable_worker_counts(clip_preset("nano"), 2) == [1, 2]
     assert [len(list(plans_in(one))) for one in (clip_preset("nano"), nano(), imagen_preset("nano"))] == [1, 3, 2]
 
 
@@ -74,7 +78,7 @@ def check_as_one_rank(squares: Path, out: Path, alone: Path) -> None:
         [line["images"] for line in told] == [line["images"] for line in expected] == [*range(STEP, images + 1, STEP)]
     )
     assert [line["loss"] for line in told] == pytest.approx([line["loss"] for line in expected], rel=1e-4)
-    found, wanted = Stored(stage), Stored(alone / "dvae")
+    found, wanted = SavedState(stage), SavedState(alone / "dvae")
     assert sorted(found.names()) == sorted(wanted.names())
     for name in wanted.names():
         torch.testing.assert_close(found.read(name), wanted.read(name), atol=1e-4, rtol=1e-3, msg=name)
@@ -105,7 +109,7 @@ def worker(rank: int, world: int, port: int, config: dict[str, Any]) -> None:
         "ray.train.collective": SimpleNamespace(broadcast_from_rank_zero=lambda mine: ("127.0.0.1", port)),
     }
     sys.modules.update(fakes)
-    by_ray.work(config)
+    by_ray.run_worker(config)
 
 
 @pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
@@ -126,7 +130,7 @@ def test_a_group_of_another_size_goes_on_from_what_was_shared(tmp_path: Path) ->
             one.join()
         assert [one.exitcode for one in group] == [0] * world
         assert states.read_progress(out / "dvae").images == images
-        assert (Stored(out / "dvae").path.parent.name == FOLDER) == (world > 1), "one rank writes all into one file"
+        assert (SavedState(out / "dvae").path.parent.name == FOLDER) == (world > 1), "one rank writes all into one file"
     lines = kept.read_text().splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["begin", "end"] * 3
     assert lines[0] == "begin (0.0,)" and lines[2] != lines[4], "when it was last saved"
@@ -184,7 +188,7 @@ def test_workers_become_fewer_and_more(tmp_path: Path, monkeypatch: pytest.Monke
         before = seen[-1][1] if seen else 0
         if not states.exists(stage):
             return False
-        there = len(saves_of(stage)) and Stored(stage).path.parent.name == FOLDER
+        there = len(saves_of(stage)) and SavedState(stage).path.parent.name == FOLDER
         images = states.read_progress(stage).images
         if (2 if there else 1) != ranks or images < before + 4 * STEP:
             return False

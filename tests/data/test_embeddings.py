@@ -21,7 +21,7 @@ from pinxit.data.embeddings_builder import MANIFEST
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.files import write_json
 from pinxit.models.text import TextTransformer, TextTransformerConfig
-from pinxit.text.frozen import Precision, Running
+from pinxit.text.frozen import EncoderOptions, Precision
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Example
@@ -49,7 +49,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
 def learned(seed: int = 0, length: int = 24, precision: Precision = "fp32") -> LearnedText:
     tokenizer = Tokenizer.train(["a very small cat, the dog number 1234567890"] * 3, 300)
     config = TextTransformerConfig(vocab=tokenizer.vocab_size, tokens=32, width=32, layers=2, heads=4)
-    return LearnedText(TextTransformer(config, seed), tokenizer, "toy", Running(length, precision=precision))
+    return LearnedText(TextTransformer(config, seed), tokenizer, "toy", EncoderOptions(length, precision=precision))
 
 
 class Alarmed(LearnedText):
@@ -67,7 +67,7 @@ class Alarmed(LearnedText):
 
 def alarmed(calls: int = 10**9) -> Alarmed:
     plain = learned()
-    encoder = Alarmed(plain.model, plain.tokenizer, "toy", Running(24))
+    encoder = Alarmed(plain.model, plain.tokenizer, "toy", EncoderOptions(24))
     encoder.calls = calls
     return encoder
 
@@ -219,7 +219,7 @@ def test_a_full_disk_is_one_sentence_and_the_build_goes_on_later(bank: Bank, tmp
 def test_an_encoder_that_keeps_pads_has_all_of_them_stored(bank: Bank, tmp_path: Path) -> None:
     """As DeepFloyd IF reads: every text has all positions; those of a reader without pads are others."""
     plain = learned()
-    padded = LearnedText(plain.model, plain.tokenizer, running=Running(24, padded=True))
+    padded = LearnedText(plain.model, plain.tokenizer, running=EncoderOptions(24, padded=True))
     stored = build_embeddings(bank, padded, tmp_path / "e")
     sequence, mask = stored.rows([0, 3], [0, -1])
     assert sequence.shape == (2, 24, padded.width) and mask.all()

@@ -8,7 +8,7 @@ import pytest
 from pinxit.data.bank import build_bank
 from pinxit.data.folders import FolderDataset
 from pinxit.data.identity import differences
-from pinxit.data.problems import ItemError, Problem, Problems, readable
+from pinxit.data.problems import ItemError, Problem, Problems, usable_items
 from pinxit.errors import DataError
 from tests.data.helpers import encoded, gradient
 
@@ -56,7 +56,7 @@ def test_broken_files_are_named_when_they_are_read(tmp_path: Path) -> None:
     dataset = FolderDataset(tmp_path, 8)
     assert len(dataset) == 7
     found = Problems()
-    kept = list(readable(dataset, range(7), found))
+    kept = list(usable_items(dataset, range(7), found))
     assert [example.captions[0] for example in kept] == ["fine", "with a byte order mark"]
     told = {problem.key: problem.reason for problem in found}
     assert told.keys() == {"b.png", "c.png", "d.png", "e.png", "f.png"}

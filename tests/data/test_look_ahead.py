@@ -13,16 +13,16 @@ from typing import Any
 import fsspec
 import pytest
 
-from pinxit.data import shelf as shelves
-from pinxit.data.ahead import Ahead
+from pinxit.data import shard_cache as shard_cache_module
 from pinxit.data.folders import FolderDataset
+from pinxit.data.prefetch_threads import PrefetchThreads
+from pinxit.data.shard_cache import SPARE, ShardCache
 from pinxit.data.shard_writer import write_shards
-from pinxit.data.shelf import SPARE, Shelf
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import Stream
 from pinxit.training import loop
 from pinxit.training.loop import Batch, fit
-from pinxit.training.rows import Rows, whole
+from pinxit.training.rows import Rows, all_rows
 from tests.recipes.squares import write_squares
 from tests.training.toy import Toy, plan
 
@@ -49,7 +49,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts[url] += 1
         place.write_bytes(memory.cat(url))
 
-    monkeypatch.setattr(shelves, "fetch", fetch)
+    monkeypatch.setattr(shard_cache_module, "fetch", fetch)
     return counts
 
 
@@ -58,7 +58,7 @@ def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Brings what is fetched ahead before it is read, after the update that expects it, or not at all."""
     waiting: dict[str, Callable[[str], object]] = {}
 
-    def begin(_: Ahead, url: str, work: Callable[[str], object]) -> None:
+    def begin(_: PrefetchThreads, url: str, work: Callable[[str], object]) -> None:
         if request.param == "at once":
             work(url)
         elif request.param == "late":
@@ -69,20 +69,22 @@ def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             url, work = waiting.popitem()
             work(url)
 
-    monkeypatch.setattr(Ahead, "begin", begin)
+    monkeypatch.setattr(PrefetchThreads, "begin", begin)
     return come
 
 
 def with_room(stream: Stream, place: Path, shards: int) -> Stream:
     """The stream with a cache that so many shards fit into."""
-    return Stream(stream.folder, stream.manifest, Shelf(place, (shards + 0.1) * stream.manifest["shards"][0]["bytes"]))
+    return Stream(
+        stream.folder, stream.manifest, ShardCache(place, (shards + 0.1) * stream.manifest["shards"][0]["bytes"])
+    )
 
 
 def read_an_epoch(stream: Stream, batch: int, pieces: int, come: Callable[[], None]) -> int:
     """Read every item once; returns for how many shards of an update, in all."""
     reads = 0
     for first in range(0, len(stream), batch):
-        items = [int(one) for rows in whole(first, batch).cut(batch // pieces) for one in stream.order(rows, 0)]
+        items = [int(one) for rows in all_rows(first, batch).cut(batch // pieces) for one in stream.order(rows, 0)]
         for item in items:
             _ = stream[item]
         reads += len({stream.place(item)[0] for item in items})
@@ -130,10 +132,10 @@ def test_a_cache_that_is_too_small_for_the_current_windows_is_said_once(
 ) -> None:
     size = remote.manifest["shards"][0]["bytes"]
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=SPARE + (disk + 0.1) * size))
-    monkeypatch.setattr(Ahead, "begin", lambda _, url, work: None)
+    monkeypatch.setattr(PrefetchThreads, "begin", lambda _, url, work: None)
     stream = with_room(remote, tmp_path / "cache", room)
     for first in range(0, 40, BATCH):
-        for rows in whole(first, BATCH).cut(BATCH // pieces):
+        for rows in all_rows(first, BATCH).cut(BATCH // pieces):
             stream.order(rows, 0)
             stream.holding_out(1).order(rows, 0)
     sizes = f"has room for {8.1 * size / 1e9:.3g} GB of the shards that are read at a time, which are"
@@ -153,25 +155,25 @@ def test_no_more_is_expected_than_the_disk_has_room_for(
         return SimpleNamespace(free=disk - sum(path.stat().st_size for path in place.glob("*.tar")))
 
     monkeypatch.setattr(shutil, "disk_usage", left)
-    monkeypatch.setattr(Ahead, "begin", lambda _, url, work: work(url))
+    monkeypatch.setattr(PrefetchThreads, "begin", lambda _, url, work: work(url))
     read_an_epoch(stream, BATCH, 1, lambda: None)
     assert SHARDS <= sum(fetched.values()) <= SHARDS + 8
     disk = 0.0
     full = with_room(remote, tmp_path / "full", 1000)
     fetched.clear()
-    full.order(whole(0, BATCH), 0)
+    full.order(all_rows(0, BATCH), 0)
     assert not fetched and full.pictures[0].shape == (SIDE, SIDE, 3), "read all the same, when it is needed"
 
 
 def test_what_another_process_expects_is_not_the_first_to_go(
     remote: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine, other = (with_room(remote, tmp_path, 4).shelf for _ in range(2))
-    monkeypatch.setattr(Ahead, "begin", lambda _, url, work: work(url))
+    mine, other = (with_room(remote, tmp_path, 4).shard_cache for _ in range(2))
+    monkeypatch.setattr(PrefetchThreads, "begin", lambda _, url, work: work(url))
     urls = remote.urls
     mine.path(urls[1])
     for url in urls[:2]:  # one that is not there yet, and one that is
-        mine.expect(url)
+        mine.prefetch(url)
     for url in urls[2:9]:
         assert other.path(url).is_file()
     assert [mine.holds(url) for url in urls[:9]] == [True] * 2 + [False] * 5 + [True] * 2
@@ -188,11 +190,11 @@ def test_a_copy_is_marked_as_expected_from_the_moment_that_it_is_there(
             seen.append(path.stat().st_mtime)
         return replaced(path, target)
 
-    shelf = with_room(remote, tmp_path, 4).shelf
+    shard_cache = with_room(remote, tmp_path, 4).shard_cache
     monkeypatch.setattr(Path, "replace", replace)
-    monkeypatch.setattr(Ahead, "begin", lambda _, url, work: work(url))
-    shelf.path(remote.urls[0])
-    shelf.expect(remote.urls[1])
+    monkeypatch.setattr(PrefetchThreads, "begin", lambda _, url, work: work(url))
+    shard_cache.path(remote.urls[0])
+    shard_cache.prefetch(remote.urls[1])
     assert seen[0] < time.time() + 60 < seen[1]
 
 
@@ -212,12 +214,12 @@ def test_a_run_that_is_resumed_fetches_what_its_next_updates_read(
     remote: Stream, tmp_path: Path, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it measures and compiles with is read from those shards too."""
-    monkeypatch.setattr(Ahead, "begin", lambda _, url, work: work(url))
+    monkeypatch.setattr(PrefetchThreads, "begin", lambda _, url, work: work(url))
     monkeypatch.setattr(loop, "compile_modules", lambda modules, plan, device, trial: trial() or "tried")
     about = plan(images=200, batch=BATCH)
     for end in (100, 104):  # the first in the epoch's second windows
         fetched.clear()
         stream = with_room(remote, tmp_path / str(end), 100)
         fit(Streamed(stream), about, tmp_path / "run", "cpu", progress=False, stop_after=end)
-    current, later = stream._deal(BATCH, 0).near(whole(100, BATCH))
+    current, later = stream._stream_order(BATCH, 0).nearby_shards(all_rows(100, BATCH))
     assert set(fetched) == {remote.urls[shard] for shard in current + later}

@@ -16,7 +16,7 @@ import pytest
 
 from pinxit.data import shards
 from pinxit.data.folders import FolderDataset
-from pinxit.data.problems import ItemError, Problems, readable
+from pinxit.data.problems import ItemError, Problems, usable_items
 from pinxit.data.shards import ShardDataset
 from pinxit.errors import DataError
 from pinxit.types import Dataset
@@ -110,7 +110,7 @@ def test_broken_items_are_named_when_they_are_read(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", files)
     dataset = ShardDataset([tmp_path / "a.tar"], 8)
     found = Problems()
-    assert [example.captions for example in readable(dataset, range(8), found)] == [("a",)]
+    assert [example.captions for example in usable_items(dataset, range(8), found)] == [("a",)]
     told = {problem.key: problem.reason for problem in found}
     assert told.keys() == {f"a.tar/{key}" for key in "bcdefgh"}
     assert "as UTF-16 does" in told["a.tar/g"] and "holds NUL" in told["a.tar/h"]

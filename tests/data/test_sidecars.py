@@ -15,19 +15,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pinxit.data import shelf as shelves
+from pinxit.data import shard_cache as shard_cache_module
 from pinxit.data import stream_texts
 from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_cache import fetch
 from pinxit.data.shard_writer import write_shards
-from pinxit.data.shelf import fetch
-from pinxit.data.sidecars import ABOUT, alone_with, encode_shards
+from pinxit.data.sidecars import ABOUT, encode_shards, sidecars_lock
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.data.writing_systems import RULES
 from pinxit.errors import DataError, UsageError
-from pinxit.files import beside
+from pinxit.files import temporary_path
 from pinxit.text.learned import LearnedText
 from pinxit.weights.tensor_parts import write_parts
 from tests.data.test_embeddings import learned
@@ -108,7 +108,7 @@ def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Pa
             said = reader.encode(["" if which < 0 else stream.captions[index][which % 2]])
             assert torch.equal(mask, said.mask)
             torch.testing.assert_close(sequence, said.sequence, atol=2e-3, rtol=2e-3)
-    assert stream.standing(4) == 5 and stream.captions[4] == stream.captions[5]  # the broken one's stand-in is told
+    assert stream.item_shown(4) == 5 and stream.captions[4] == stream.captions[5]  # the broken one's stand-in is told
     both, _ = texts.rows([4, 5], [0, 0])
     assert torch.equal(both[0], both[1])
 
@@ -179,15 +179,15 @@ def test_embeddings_that_cannot_be_stored_leave_no_sidecar(
 
 
 def test_what_a_killed_command_left_of_a_sidecar_is_removed(tmp_path: Path) -> None:
-    half, other = (beside(tmp_path / f"00000.{kind}.safetensors") for kind in ("text", "clip"))
+    half, other = (temporary_path(tmp_path / f"00000.{kind}.safetensors") for kind in ("text", "clip"))
     mine = tmp_path / ".00000.text.safetensors.part"
     for path in (half, other, mine):
         path.write_bytes(b"half")
-    with alone_with("text", tmp_path):
+    with sidecars_lock("text", tmp_path):
         assert not half.exists() and other.exists() and mine.exists()
-        with pytest.raises(UsageError, match="another command writes what text says"), alone_with("text", tmp_path):
+        with pytest.raises(UsageError, match="another command writes what text says"), sidecars_lock("text", tmp_path):
             raise AssertionError
-        with alone_with("clip", tmp_path):
+        with sidecars_lock("clip", tmp_path):
             assert not other.exists()
 
 
@@ -215,7 +215,7 @@ def test_what_is_done_of_remote_shards_is_not_fetched_again(
         fetched.append(url.rpartition("/")[2])
         fetch(url, place)
 
-    monkeypatch.setattr(shelves, "fetch", noted)
+    monkeypatch.setattr(shard_cache_module, "fetch", noted)
     try:
         for path in shards.glob("*.tar"):
             memory.pipe(f"/sides/{path.name}", path.read_bytes())

@@ -8,8 +8,8 @@ import pytest
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.check import check
 from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_cache import shards_of
 from pinxit.data.shards import ShardDataset
-from pinxit.data.shelf import shards_of
 from pinxit.data.sources import open_source, open_training
 from pinxit.errors import DataError, UsageError
 from tests.data.helpers import Toy, encoded, gradient, write_tar

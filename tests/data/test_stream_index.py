@@ -11,11 +11,11 @@ import pytest
 
 from pinxit.data import stream_builder, stream_index
 from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_cache import ShardCache
 from pinxit.data.shard_writer import write_shards
-from pinxit.data.shelf import Shelf
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, folder_beside, index_shards
-from pinxit.data.stream_manifest import ShardRecord, look_through
+from pinxit.data.stream_manifest import ShardRecord, scan_shard
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError, UsageError
 from tests.recipes.squares import write_squares
@@ -34,12 +34,12 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The shards that have been looked through, by name."""
     names: list[str] = []
 
-    def look(url: str, shelf: Shelf) -> ShardRecord:
+    def look(url: str, shard_cache: ShardCache) -> ShardRecord:
         names.append(url.rpartition("/")[2])
-        return look_through(url, shelf)
+        return scan_shard(url, shard_cache)
 
     for module in (stream_index, stream_builder):
-        monkeypatch.setattr(module, "look_through", look)
+        monkeypatch.setattr(module, "scan_shard", look)
     return names
 
 

@@ -17,20 +17,20 @@ import fsspec
 import numpy as np
 import pytest
 
-from pinxit.data import deal as deals
-from pinxit.data import shelf as shelves
-from pinxit.data.deal import Deal, streams_for
+from pinxit.data import shard_cache as shard_cache_module
+from pinxit.data import stream_order as stream_order_module
 from pinxit.data.folders import FolderDataset
 from pinxit.data.order import order_batch
+from pinxit.data.shard_cache import ShardCache, shards_of
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.shards import ShardDataset
-from pinxit.data.shelf import Shelf, shards_of
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_items import Pictures
-from pinxit.data.stream_manifest import LINES, STREAM, look_through
+from pinxit.data.stream_manifest import LINES, STREAM, scan_shard
+from pinxit.data.stream_order import StreamOrder, streams_for
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.training.rows import Rows, whole
+from pinxit.training.rows import Rows, all_rows
 from pinxit.types import Example
 from tests.recipes.squares import write_squares
 
@@ -53,19 +53,19 @@ def own(tars: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("counts", "batch"), [((5, 3, 0, 4, 7), 8), ((2, 2, 2, 2), 8), ((9,), 4), ((1, 30, 2), 12)])
 def test_rows_are_those_of_one_rank_however_they_are_cut(counts: tuple[int, ...], batch: int) -> None:
-    deal = Deal(counts, 3, streams_for(batch, sum(count > 0 for count in counts)), window=2)
+    stream_order = StreamOrder(counts, 3, streams_for(batch, sum(count > 0 for count in counts)), window=2)
     for first in (0, batch, 17 * batch):
-        every = deal.indices(whole(first, batch))
+        every = stream_order.indices(all_rows(first, batch))
         assert len(every) == batch and set(every.tolist()) <= set(range(sum(counts)))
         for pieces in (2, 4):
-            parts = [deal.indices(rows) for rows in whole(first, batch).cut(batch // pieces)]
+            parts = [stream_order.indices(rows) for rows in all_rows(first, batch).cut(batch // pieces)]
             assert np.array_equal(np.concatenate(parts), every)
 
 
 def test_a_stream_reads_every_item_of_its_shards_once_an_epoch() -> None:
     counts = (5, 3, 4, 7, 6, 2)
-    deal = Deal(counts, 1, 2, window=2)
-    seen = [deal.indices(whole(4 * update, 4)).tolist() for update in range(60)]
+    stream_order = StreamOrder(counts, 1, 2, window=2)
+    seen = [stream_order.indices(all_rows(4 * update, 4)).tolist() for update in range(60)]
     for stream in range(2):
         own = [item for update in seen for item in update[2 * stream : 2 * stream + 2]]
         ends = np.cumsum(counts)
@@ -75,56 +75,61 @@ def test_a_stream_reads_every_item_of_its_shards_once_an_epoch() -> None:
     both: Counter[int] = Counter()
     position = [0, 0]
     for stream in range(2):  # an epoch of each stream together are all items, once
-        size = sum(counts[shard] for shard in _dealt(deal, stream))
-        both.update(int(one) for part in deal._taken(stream, 0, size) for one in part)
+        size = sum(counts[shard] for shard in _first_shards(stream_order, stream))
+        both.update(int(one) for part in stream_order._taken(stream, 0, size) for one in part)
         position[stream] = size
     assert both == Counter(range(sum(counts)))
-    again = [int(one) for part in deal._taken(0, position[0], position[0]) for one in part]
-    first = [int(one) for part in deal._taken(0, 0, position[0]) for one in part]
+    again = [int(one) for part in stream_order._taken(0, position[0], position[0]) for one in part]
+    first = [int(one) for part in stream_order._taken(0, 0, position[0]) for one in part]
     assert again != first  # another epoch, another order
-    other = Deal(counts, 2, 2, window=2)
-    assert other.indices(whole(0, 16)).tolist() != deal.indices(whole(0, 16)).tolist()
+    other = StreamOrder(counts, 2, 2, window=2)
+    assert other.indices(all_rows(0, 16)).tolist() != stream_order.indices(all_rows(0, 16)).tolist()
 
 
-def _dealt(deal: Deal, stream: int) -> list[int]:
-    return deals._dealt(deal, stream, 0)
+def _first_shards(stream_order: StreamOrder, stream: int) -> list[int]:
+    return stream_order_module._shards_of(stream_order, stream, 0)
 
 
 def test_few_shards_are_read_at_a_time_and_the_next_ones_are_known() -> None:
-    deal = Deal((100,) * 64, 0, 4, window=2)
+    stream_order = StreamOrder((100,) * 64, 0, 4, window=2)
     for update in range(40):
-        rows = whole(8 * update, 8)
-        read = {int(one) // 100 for one in deal.indices(rows)}
-        current, later = deal.near(rows)
+        rows = all_rows(8 * update, 8)
+        read = {int(one) // 100 for one in stream_order.indices(rows)}
+        current, later = stream_order.nearby_shards(rows)
         assert read <= set(current) and len(set(current)) <= 4 * 2 and len(set(current + later)) <= 4 * 4
 
 
 def test_the_thousandth_epoch_is_no_dearer_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where each begins is found once, for epochs of a stream hold unlike numbers of items."""
-    deal, asked = Deal((5, 3, 4, 7, 6, 2), 1, 2, window=2), list[int]()
-    near = deal.indices(whole(4 * 9000, 4))
+    stream_order, asked = StreamOrder((5, 3, 4, 7, 6, 2), 1, 2, window=2), list[int]()
+    near = stream_order.indices(all_rows(4 * 9000, 4))
 
     def noted(position: int, count: int, length: int, seed: int, group: int = 1) -> Any:
         asked.append(position)
         return order_batch(position, count, length, seed, group)
 
-    monkeypatch.setattr(deals, "order_batch", noted)
-    further = [deal.indices(whole(4 * update, 4)) for update in range(9001, 9011)]
+    monkeypatch.setattr(stream_order_module, "order_batch", noted)
+    further = [stream_order.indices(all_rows(4 * update, 4)) for update in range(9001, 9011)]
     assert len(asked) < 40
-    fresh = Deal((5, 3, 4, 7, 6, 2), 1, 2, window=2)
+    fresh = StreamOrder((5, 3, 4, 7, 6, 2), 1, 2, window=2)
     assert [one.tolist() for one in [near, *further]] == [
-        fresh.indices(whole(4 * update, 4)).tolist() for update in range(9000, 9011)
+        fresh.indices(all_rows(4 * update, 4)).tolist() for update in range(9000, 9011)
     ]
-    assert fresh.indices(whole(8, 4)).tolist() == Deal((5, 3, 4, 7, 6, 2), 1, 2, window=2).indices(whole(8, 4)).tolist()
+    assert (
+        fresh.indices(all_rows(8, 4)).tolist()
+        == StreamOrder((5, 3, 4, 7, 6, 2), 1, 2, window=2).indices(all_rows(8, 4)).tolist()
+    )
 
 
 def test_the_next_epochs_shards_are_known_when_one_ends() -> None:
-    deal = Deal((4,) * 8, 0, 1, window=2)
+    stream_order = StreamOrder((4,) * 8, 0, 1, window=2)
     for update in range(40):
         coming = [
-            int(one) // 4 for later in (update, update + 1, update + 2) for one in deal.indices(whole(4 * later, 4))
+            int(one) // 4
+            for later in (update, update + 1, update + 2)
+            for one in stream_order.indices(all_rows(4 * later, 4))
         ]
-        current, later = deal.near(whole(4 * update, 4))
+        current, later = stream_order.nearby_shards(all_rows(4 * update, 4))
         assert set(coming) <= set(current + later), update
 
 
@@ -137,7 +142,7 @@ def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Pat
         assert stream.captions[index] == dataset[index].captions
     assert stream.pictures[np.array([3, 0, 3])].shape == (3, SIDE, SIDE, 3)
     assert np.array_equal(stream.pictures[:2], np.stack([dataset[0].picture, dataset[1].picture]))
-    held = [stream.holding_out(3).order(whole(4 * update, 4), 5).tolist() for update in range(10)]
+    held = [stream.holding_out(3).order(all_rows(4 * update, 4), 5).tolist() for update in range(10)]
     assert {item for update in held for item in update} == set(range(5))
     few = build_stream(str(tars), SIDE, 3, tmp_path / "few")
     assert len(few) == 3 and few.about["items"] == 3
@@ -157,10 +162,10 @@ def test_a_stream_is_as_good_as_a_bank_in_a_program(
     assert kept.any() and np.array_equal(stream[0].picture, kept)
     for other in (pickle.loads(pickle.dumps(stream)), copy.deepcopy(stream)):
         assert len(other) == 7 and other.held_out == 2 and np.array_equal(other[0].picture, kept)
-        assert other.order(whole(8, 4), 3).tolist() == stream.order(whole(8, 4), 3).tolist()
+        assert other.order(all_rows(8, 4), 3).tolist() == stream.order(all_rows(8, 4), 3).tolist()
     assert stream.pictures[[]].shape == stream.pictures[7:].shape == (0, SIDE, SIDE, 3)
     with pytest.raises(UsageError, match=r"all 7 pictures of .*s are held out"):
-        stream.holding_out(7).order(whole(0, 4), 0)
+        stream.holding_out(7).order(all_rows(0, 4), 0)
 
 
 @pytest.mark.parametrize(
@@ -214,14 +219,14 @@ def test_a_batch_costs_the_same_of_any_stream(index: Any, expected: list[int]) -
 
 def test_a_killed_look_goes_on_with_the_next_shard(tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
-    look = "pinxit.data.stream_builder.look_through"
-    true = look_through
+    look = "pinxit.data.stream_builder.scan_shard"
+    true = scan_shard
 
-    def dies(url: str, shelf: Any) -> Any:
+    def dies(url: str, shard_cache: Any) -> Any:
         looked.append(url)
         if len(looked) == 3:
             raise KeyboardInterrupt
-        return true(url, shelf)
+        return true(url, shard_cache)
 
     monkeypatch.setattr(look, dies)
     with pytest.raises(KeyboardInterrupt):
@@ -274,9 +279,9 @@ def test_what_replaces_a_broken_item_is_held_out_if_that_is(
     for item, other in instead.items():
         if other is None:
             with pytest.raises(DataError, match="holds no picture that can be used"):
-                held.standing(item)
+                held.item_shown(item)
         else:
-            assert held.standing(item) == other and np.array_equal(held.pictures[item], stream.pictures[other])
+            assert held.item_shown(item) == other and np.array_equal(held.pictures[item], stream.pictures[other])
 
 
 def test_shards_that_are_not_as_they_were(own: Path, tmp_path: Path) -> None:
@@ -323,7 +328,7 @@ def test_remote_shards_are_copied_and_make_room(remote: str, tars: Path, tmp_pat
     assert stream.identity() == local.identity()
     assert np.array_equal(stream.pictures[:], local.pictures[:])
     size = (tars / "00000.tar").stat().st_size
-    small = Shelf(tmp_path / "small", room=2.5 * size)
+    small = ShardCache(tmp_path / "small", room=2.5 * size)
     for name in names:
         assert small.path(name).read_bytes() == (tars / name.rpartition("/")[2]).read_bytes()
     assert len(list((tmp_path / "small").glob("*.tar"))) == 2 and small.path(names[3]).is_file()
@@ -341,17 +346,17 @@ def test_networks_are_tried_again_and_what_is_gone_is_not(
         return true(url, *how)
 
     monkeypatch.setattr(fsspec, "open", flaky)
-    monkeypatch.setattr(shelves, "PATIENCE", 0.0)
-    assert Shelf(tmp_path / "a").path(f"{remote}/00000.tar").is_file() and len(asked) == 3
+    monkeypatch.setattr(shard_cache_module, "PATIENCE", 0.0)
+    assert ShardCache(tmp_path / "a").path(f"{remote}/00000.tar").is_file() and len(asked) == 3
     with pytest.raises(DataError, match=r"there is no shard memory://bucket/9\.tar"):
-        Shelf(tmp_path / "b").path(f"{remote}/9.tar")
+        ShardCache(tmp_path / "b").path(f"{remote}/9.tar")
     assert len(asked) == 4
     monkeypatch.setattr(fsspec, "open", lambda *how: (_ for _ in ()).throw(TimeoutError("down")))
     with pytest.raises(PinxitError, match=r"cannot be fetched, after 6 tries \(down\); the same command goes on"):
-        Shelf(tmp_path / "c").path(f"{remote}/00000.tar")
+        ShardCache(tmp_path / "c").path(f"{remote}/00000.tar")
     assert not list((tmp_path / "c").glob("*.tar")) and not list((tmp_path / "c").glob(".*.part"))
 
 
 def test_rows_of_the_training_are_rows_of_a_deal() -> None:
     rows = Rows(32, 16, 4, 8)
-    assert Deal((10, 10), 0, 2).indices(rows).shape == (8,)
+    assert StreamOrder((10, 10), 0, 2).indices(rows).shape == (8,)

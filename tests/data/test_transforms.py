@@ -12,7 +12,7 @@ from PIL import Image
 from pinxit.data.transforms import (
     augment_dvae,
     augment_transformer,
-    square,
+    square_crop,
     to_pictures,
     to_tensor,
 )
@@ -44,20 +44,20 @@ def two_steps(picture: Picture, size: int, method: Filter) -> Picture:
 @pytest.mark.parametrize("shape", [(200, 300), (300, 200), (64, 64), (65, 64), (40, 50), (97, 401)])
 def test_square_equals_resizing_then_cropping(shape: tuple[int, int], method: Filter) -> None:
     picture = noise(*shape)
-    found = square(picture, 64, method)
+    found = square_crop(picture, 64, method)
     assert found.dtype == np.uint8 and found.shape == (64, 64, 3)
     assert np.abs(found.astype(int) - two_steps(picture, 64, method)).max() <= 1
 
 
 def test_square_keeps_the_centre() -> None:
     """300 x 200 to 224: the red ramp runs across the central two thirds (spec/clip: keeps the centre)."""
-    found = square(gradient(200, 300), 224, "bicubic")
+    found = square_crop(gradient(200, 300), 224, "bicubic")
     assert abs(int(found[112, 0, 0]) - 255 / 6) < 3 and abs(int(found[112, -1, 0]) - 255 * 5 / 6) < 3
     assert found[0, 112, 1] < 3 and found[-1, 112, 1] > 252
 
 
 def test_square_leaves_a_fitting_picture_alone() -> None:
-    assert np.array_equal(square(noise(32, 32), 32), noise(32, 32))
+    assert np.array_equal(square_crop(noise(32, 32), 32), noise(32, 32))
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_square_leaves_a_fitting_picture_alone() -> None:
 )
 def test_what_is_no_picture_or_size_is_refused(picture: Any, size: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        square(picture, size)
+        square_crop(picture, size)
 
 
 def test_a_picture_of_pillow_in_any_mode_becomes_rgb() -> None:
     white = Image.new("RGBA", (6, 8), (9, 9, 9, 0))
     for image in (white, white.resize((4, 4)), Image.new("L", (6, 8), 255), Image.new("I;16", (4, 4), 65535)):
-        assert np.array_equal(square(image, 4), np.full((4, 4, 3), 255))
+        assert np.array_equal(square_crop(image, 4), np.full((4, 4, 3), 255))
     with pytest.raises(UsageError, match=r"fitting.method must be one of .*, not 'cubic'"):
-        square(white, 4, "cubic")  # type: ignore[arg-type]
+        square_crop(white, 4, "cubic")  # type: ignore[arg-type]
 
 
 def test_a_ribbon_costs_no_more_than_a_square() -> None:
     """Resizing first would need a picture of 256 x 12,800,000 pixels."""
     start = time.perf_counter()
-    assert square(np.zeros((1, 50_000, 3), dtype=np.uint8), 256).shape == (256, 256, 3)
+    assert square_crop(np.zeros((1, 50_000, 3), dtype=np.uint8), 256).shape == (256, 256, 3)
     assert time.perf_counter() - start < 1
 
 

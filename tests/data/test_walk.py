@@ -10,7 +10,7 @@ import pytest
 
 from pinxit.data.folders import FolderDataset
 from pinxit.data.picture_files import picture_files
-from pinxit.data.problems import Problems, readable
+from pinxit.data.problems import Problems, usable_items
 from pinxit.data.shards import ShardDataset
 from tests.data.helpers import encoded, gradient, write_tar
 from tests.pipes import pipe
@@ -85,7 +85,7 @@ def test_pipes_among_the_files_are_named_and_not_waited_for(tmp_path: Path, capl
         pipe(tmp_path / name)
     dataset, problems = FolderDataset(tmp_path, 8), Problems()
     assert dataset.identity()["items"] == 3
-    assert [one.key for one in readable(dataset, range(3), problems)] == ["a.png"]
+    assert [one.key for one in usable_items(dataset, range(3), problems)] == ["a.png"]
     assert {one.key: one.reason for one in problems} == dict.fromkeys(
         ("b.png", "c.png"), "cannot be read (is no plain file)"
     )

@@ -15,7 +15,7 @@ from pinxit.data.bank import Bank
 from pinxit.data.drawings import Drawings
 from pinxit.data.labels import label_in, label_of
 from pinxit.errors import UsageError
-from pinxit.evaluation.accuracy import Shift, accuracy, closed
+from pinxit.evaluation.accuracy import DistributionShift, accuracy, gap_closed
 from pinxit.evaluation.retrieval import recalls
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import Classifier, ClassifierConfig, ClassifierRun, train
@@ -38,9 +38,9 @@ def test_accuracy_counts_what_is_named_right() -> None:
 
 
 def test_closed_gap() -> None:
-    assert closed(Shift(0.9, 0.5), Shift(0.8, 0.7)) == pytest.approx(0.75)
-    assert closed(Shift(0.9, 0.5), Shift(0.9, 0.5)) == pytest.approx(0)
-    assert closed(Shift(0.5, 0.5), Shift(0.9, 0.5)) is None
+    assert gap_closed(DistributionShift(0.9, 0.5), DistributionShift(0.8, 0.7)) == pytest.approx(0.75)
+    assert gap_closed(DistributionShift(0.9, 0.5), DistributionShift(0.9, 0.5)) == pytest.approx(0)
+    assert gap_closed(DistributionShift(0.5, 0.5), DistributionShift(0.9, 0.5)) is None
 
 
 def test_recalls_by_hand() -> None:

@@ -20,7 +20,7 @@ from pinxit.evaluation.evaluators import (
     painter_scores,
     scores,
 )
-from pinxit.evaluation.geneval import Rules, needs
+from pinxit.evaluation.geneval import ScorerThresholds, needs
 from pinxit.evaluation.questions import (
     NEEDED,
     Exam,
@@ -157,14 +157,14 @@ def test_every_candidate_is_judged_in_ranked_order() -> None:
     question, other = ASKED[0], ASKED[1]
     pictures = [true_picture(other), true_picture(question)]
     ranked = [Ranked(pictures[1], 9, 1, 0.8), Ranked(pictures[0], 9, 0, 0.1)]
-    judged = answer(question, ranked, Oracle(ASKED, EXAM), Rules())
+    judged = answer(question, ranked, Oracle(ASKED, EXAM), ScorerThresholds())
     assert (
         judged.candidates == (1, 0)
         and judged.chosen == (0, 1)
         and judged.right == (True, False)
         and judged.complaint == ""
     )
-    assert answer(question, ranked[::-1], Oracle(ASKED, EXAM), Rules()).complaint != ""
+    assert answer(question, ranked[::-1], Oracle(ASKED, EXAM), ScorerThresholds()).complaint != ""
 
 
 def test_a_ranking_by_company_is_asked_again_for_fewer_candidates() -> None:
@@ -177,7 +177,7 @@ def test_a_ranking_by_company_is_asked_again_for_fewer_candidates() -> None:
         return [Ranked(one, prompt.seed, k, float(k)) for k, one in enumerate(pictures)][::-1]
 
     ranked = [Ranked(np.full((8, 8, 3), k, np.uint8), 9, k, 16.0 - k) for k in range(16)]
-    judged = answer(ASKED[0], ranked, lambda pictures: [Detections(())] * len(pictures), Rules(), last_first)
+    judged = answer(ASKED[0], ranked, lambda pictures: [Detections(())] * len(pictures), ScorerThresholds(), last_first)
     assert judged.chosen == (0, 3, 0) and asked == [1, 4]
 
 
@@ -190,17 +190,17 @@ def test_overall_appears_only_with_all_six_tasks() -> None:
 def test_exact_pictures_score_full_marks() -> None:
     paint = exact_pictures(ASKED)
     painted = paint([one.prompt for one in ASKED], [one.seed for one in ASKED], 1)
-    judged = [answer(q, r, Oracle(ASKED, EXAM), Rules()) for q, r in zip(ASKED, painted, strict=True)]
+    judged = [answer(q, r, Oracle(ASKED, EXAM), ScorerThresholds()) for q, r in zip(ASKED, painted, strict=True)]
     assert dict(painter_scores(judged, 1))["best of 1/overall"] == 1.0
 
 
 def test_a_judge_that_accepts_everything_is_seen() -> None:
-    honest = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM), Rules()))
+    honest = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM), ScorerThresholds()))
     assert honest["true accepted/overall"] == 1.0 and honest["wrong rejected/overall"] == 1.0
     assert honest["true accepted, corrupted/overall"] == 1.0 and honest["wrong rejected, corrupted/overall"] == 1.0
-    credulous = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM, credulous=True), Rules()))
+    credulous = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM, credulous=True), ScorerThresholds()))
     assert credulous["true accepted/overall"] == 1.0 and credulous["wrong rejected/overall"] == 0.0
-    blind = dict(judge_scores(ASKED, EXAM, lambda pictures: [Detections(())] * len(pictures), Rules()))
+    blind = dict(judge_scores(ASKED, EXAM, lambda pictures: [Detections(())] * len(pictures), ScorerThresholds()))
     assert blind["true accepted/overall"] == 0.0 and blind["wrong rejected/overall"] == 1.0
 
 
@@ -226,7 +226,7 @@ def test_the_judges_own_lines_show_pictures_whole_and_worn() -> None:
         shown.append(np.stack(pictures))
         return [Detections(())] * len(pictures)
 
-    lines = {name.split("/")[0] for name, _ in judge_scores(ASKED, EXAM, detect, Rules())}
+    lines = {name.split("/")[0] for name, _ in judge_scores(ASKED, EXAM, detect, ScorerThresholds())}
     assert lines == {"true accepted", "true accepted, corrupted", "wrong rejected", "wrong rejected, corrupted"}
     whole, corrupted, wrong, wrong_corrupted = shown
     assert np.array_equal(whole, np.stack([true_picture(question) for question in ASKED]))
@@ -252,7 +252,7 @@ def test_the_judge_is_shown_a_batch_at_a_time_each_worn_by_draws_of_its_own(monk
 
     watch("patched", corruption.patched)
     watch("strewn", corruption.strewn)
-    dict(judge_scores(ASKED[:5], EXAM, detect, Rules(), batch=3))
+    dict(judge_scores(ASKED[:5], EXAM, detect, ScorerThresholds(), batch=3))
     assert shown == [3, 2] * 4
     parts = [(3, 0), (2, 3)] * 2  # how many, and from which on
     wear = (("patched", 1.0), ("strewn", 0.01))

@@ -15,7 +15,7 @@ from pinxit.cli.eval import app
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer
 from pinxit.evaluation.famous_exam import FamousExam, famous_questions, famous_scores, judge_on_famous
-from pinxit.evaluation.geneval import Rules
+from pinxit.evaluation.geneval import ScorerThresholds
 from pinxit.evaluation.questions import true_picture
 from pinxit.functional.boxes import Detections
 from pinxit.models.detector import Detector, DetectorConfig
@@ -66,7 +66,7 @@ def test_the_shares_are_of_sentences_and_seeds() -> None:
 
 def test_a_judge_that_sees_nothing_accepts_nothing() -> None:
     asked = famous_questions(FamousExam(seeds=1))[:3]
-    shares = judge_on_famous(asked, lambda pictures: [Detections((), None) for _ in pictures], Rules())
+    shares = judge_on_famous(asked, lambda pictures: [Detections((), None) for _ in pictures], ScorerThresholds())
     assert shares == {"triangle-clock": 0.0, "pentagon-clock": 0.0, "square-pot": 0.0, "overall": 0.0}
 
 

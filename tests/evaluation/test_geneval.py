@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.geneval import Rules, complaints, needs, overall
+from pinxit.evaluation.geneval import ScorerThresholds, complaints, needs, overall
 from pinxit.functional.boxes import Box, Detection, Detections
 from pinxit.world.dice import Dice
 from pinxit.world.expectations import ExpectedObject, ExpectedRelation, ExpectedScene, demand
@@ -61,8 +61,8 @@ def test_counting_is_exact_for_that_name_alone(there: int, right: bool) -> None:
 def test_counting_may_ask_for_surer_detections() -> None:
     expected = ExpectedScene((ExpectedObject("fox", count=1, exactly=True),))
     detections = seen(thing("fox"), thing("fox", RIGHT, score=0.5))
-    assert complaints(detections, expected, Rules(counting=0.9)) == []
-    assert complaints(detections, expected, Rules(counting=0.3)) == ["2 fox, not 1"]
+    assert complaints(detections, expected, ScorerThresholds(counting=0.9)) == []
+    assert complaints(detections, expected, ScorerThresholds(counting=0.3)) == ["2 fox, not 1"]
 
 
 def test_every_counted_object_needs_the_colour() -> None:
@@ -134,7 +134,7 @@ def test_sizes_compare_or_stand_alone() -> None:
 
 def test_sizes_at_the_limits_are_accepted() -> None:
     small, big = thing("cube", (0.0, 0.0, 0.25, 0.25)), thing("star", (0.5, 0.5, 1.0, 1.0))
-    limits = Rules(ratio=2.0, small=0.25, big=0.5)
+    limits = ScorerThresholds(ratio=2.0, small=0.25, big=0.5)
     wanted = (ExpectedObject("cube", size="small"), ExpectedObject("star", size="big"))
     for detected, objects in (((small, big), wanted), ((small,), wanted[:1]), ((big,), wanted[1:])):
         assert complaints(seen(*detected), ExpectedScene(objects), limits) == []

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.measures import Instruments, Truth, accepted, contrast, psnr, saturated
+from pinxit.evaluation.measures import MeasuringModels, ReferencePictures, accepted, contrast, psnr, saturated
 from pinxit.evaluation.questions import true_picture
 from pinxit.evaluation.report import interval
 from pinxit.functional.boxes import Detections
@@ -43,7 +43,7 @@ def smaller(picture: Picture, size: int) -> Picture:
 
 
 ORACLE = Oracle(ASKED, EXAM)
-INSTRUMENTS = Instruments(
+INSTRUMENTS = MeasuringModels(
     lambda pictures: ORACLE([np.ascontiguousarray(smaller(one, 64)) for one in pictures]),
     coarse,
     lambda prompt, picture: len(prompt) / 100,
@@ -75,7 +75,7 @@ def test_contrast_is_the_mean_step_between_neighbours() -> None:
 
 
 def test_true_renders_are_the_measure_of_all_things() -> None:
-    found = Truth(ASKED, 64, INSTRUMENTS).itself()
+    found = ReferencePictures(ASKED, 64, INSTRUMENTS).own_measures()
     assert found.judge == 1.0 and set(found.tasks.values()) == {1.0}
     assert found.distance == 0.0 and found.sharpness == 1.0
     assert found.interval == pytest.approx(interval(1.0, sum(one.task in TASKS for one in ASKED)))
@@ -84,7 +84,7 @@ def test_true_renders_are_the_measure_of_all_things() -> None:
 
 
 def test_worse_pictures_measure_worse() -> None:
-    truth = Truth(ASKED, 64, INSTRUMENTS)
+    truth = ReferencePictures(ASKED, 64, INSTRUMENTS)
     gray = [Ranked(plain(128, 64), one.seed, 0, 0.25) for one in ASKED]
     found = truth.measured(gray)
     assert found.alignment == 0.25 and found.sharpness == 0.0 and found.saturated == 0.0 and found.distance > 0.1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.measures import Truth
+from pinxit.evaluation.measures import ReferencePictures
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.sweep import SHOWN, SweepPainter, Trial, Watch, as_row, sweep
 from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
@@ -23,7 +23,7 @@ from tests.evaluation.test_measures import INSTRUMENTS
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-TRUTH = Truth(ASKED, 64, INSTRUMENTS)
+TRUTH = ReferencePictures(ASKED, 64, INSTRUMENTS)
 VARIED = {"gain": [1, 2, 4], "shift": [0, 30]}
 PLANNED = combinations(VARIED, {})
 
@@ -122,7 +122,7 @@ def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> Non
     painter = SweepPainter(stand, own, enlarge, frozenset({"noise", "upsampler_steps"}))
     planned = combinations({"gain": [1, 2], "noise": [0.1, 0.2]}, {"upsampler_steps": 7})
     seen: list[float] = []
-    found = sweep(ASKED, planned, painter, Truth(ASKED, 128, INSTRUMENTS), watch=seen.append)
+    found = sweep(ASKED, planned, painter, ReferencePictures(ASKED, 128, INSTRUMENTS), watch=seen.append)
     assert stand.calls == [{"gain": 1}, {"gain": 2}]
     assert len(enlarged) == 4 * len(ASKED) and all(asked == drawn for asked, drawn, _ in enlarged)
     assert [one.measures.alignment for one in found] == pytest.approx([0.1, 0.2, 0.1, 0.2])
@@ -137,14 +137,14 @@ def test_a_spacing_of_its_own_leaves_the_steps_unknown() -> None:
 
 
 def test_the_table_has_a_row_a_combination_and_one_of_true_renders(whole: list[Trial]) -> None:
-    headings, rows = cells(whole, TRUTH.itself(), list(VARIED))
+    headings, rows = cells(whole, TRUTH.own_measures(), list(VARIED))
     assert (
         headings[:3] == ["gain", "shift", "judge"] and len(rows) == 7 and {len(row) for row in rows} == {len(headings)}
     )
     assert rows[0][:2] == ["1", "0"] and rows[0][2] == "1.000" and rows[0][headings.index("evaluations")] == "–"
     assert rows[-1][0] == "true renders" and rows[-1][headings.index("sharpness")] == "1.000"
     both = replace(whole[0], evaluations=25, upsampler_evaluations=10)
-    assert cells([both], TRUTH.itself(), list(VARIED))[1][0][-2] == "25 + 10"
+    assert cells([both], TRUTH.own_measures(), list(VARIED))[1][0][-2] == "25 + 10"
 
 
 def test_a_row_is_ready_for_json_and_flat(whole: list[Trial]) -> None:
@@ -154,9 +154,9 @@ def test_a_row_is_ready_for_json_and_flat(whole: list[Trial]) -> None:
 
 
 def test_the_plot_shows_every_line_whatever_is_varied(whole: list[Trial]) -> None:
-    plots = [plot_of("t", whole, TRUTH.itself(), VARIED)]
+    plots = [plot_of("t", whole, TRUTH.own_measures(), VARIED)]
     words = [replace(one, settings={"gain": "abcdef"[one.settings["gain"]], "shift": 0}) for one in whole[::2]]
-    plots.append(plot_of("t", words, TRUTH.itself(), {"gain": ["b", "c", "e"]}))
+    plots.append(plot_of("t", words, TRUTH.own_measures(), {"gain": ["b", "c", "e"]}))
     for picture in plots:
         left, right = np.array_split(picture[60:-70, :], 2, axis=1)
         for half in (left, right):

@@ -20,7 +20,7 @@ from pinxit.functional.diffusion_losses import (
     variational_bound,
     weight_for,
 )
-from pinxit.functional.posterior import Steps
+from pinxit.functional.posterior import ScheduleCoefficients
 from tests.functional.helpers import eps_from_x0
 
 quick = settings(max_examples=40, deadline=None)
@@ -90,7 +90,7 @@ def test_pixel_likelihood_by_hand() -> None:
 
 def test_the_bound_by_hand() -> None:
     """Two steps of beta 0.1 and 0.5, one pixel: every number of the paper's formulas written out."""
-    steps = Steps.of(torch.tensor([0.1, 0.5], dtype=torch.float64))
+    steps = ScheduleCoefficients.of(torch.tensor([0.1, 0.5], dtype=torch.float64))
     x0, eps, fraction = 100 / 127.5 - 1, 0.4, 0.6
     one = torch.ones(1, 1, 1, 1)
     # t = 1: abar 0.45 after 0.9
@@ -113,7 +113,7 @@ def test_the_bound_by_hand() -> None:
 
 
 def test_a_perfect_prediction_costs_nothing() -> None:
-    steps = Steps.of(betas("cosine", 100))
+    steps = ScheduleCoefficients.of(betas("cosine", 100))
     t_B = torch.tensor([1, 50, 99])
     x0, noise = normal(0).tanh(), normal(1)
     x_t = q_sample(x0, noise, steps.sigma[t_B])
@@ -124,7 +124,7 @@ def test_a_perfect_prediction_costs_nothing() -> None:
 
 def test_the_bound_teaches_the_variance_and_the_square_the_mean() -> None:
     T = 500
-    steps = Steps.of(betas("linear", T))
+    steps = ScheduleCoefficients.of(betas("linear", T))
     t_B = torch.tensor([0, 10, T - 1])
     x0, noise = normal(0).tanh(), normal(1)
     eps, fraction = normal(2).requires_grad_(), normal(3).tanh().requires_grad_()

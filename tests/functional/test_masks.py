@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinxit.functional.masks import Kind, image_mask, layer_kinds, stream_mask, window
+from pinxit.functional.masks import Kind, image_mask, key_store, layer_kinds, stream_mask
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -72,7 +72,7 @@ def test_stream(kind: Kind) -> None:
 @given(st.sampled_from(KINDS), st.integers(1, 9), st.sampled_from([1, 3, 5, 11]))
 def test_window_holds_what_the_mask_sees(kind: Kind, grid: int, kernel: int) -> None:
     """Write keys one by one as a decoder does; what is visible at p must be the mask's row p, each key once."""
-    plan, mask = window(kind, grid, kernel), image_mask(kind, grid, kernel)
+    plan, mask = key_store(kind, grid, kernel), image_mask(kind, grid, kernel)
     store = torch.full((plan.store,), -1)
     for p in range(grid * grid):
         store[plan.write[p]] = p
@@ -82,4 +82,4 @@ def test_window_holds_what_the_mask_sees(kind: Kind, grid: int, kernel: int) -> 
 
 def test_windows_are_small() -> None:
     """At the paper's grid of 1024 codes (spec 2.3): W + 1, one column, 5 W + 6."""
-    assert [window(kind, 32).width for kind in ("row", "column", "conv", "dense")] == [33, 32, 166, 1024]
+    assert [key_store(kind, 32).width for kind in ("row", "column", "conv", "dense")] == [33, 32, 166, 1024]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinxit.functional.diffusion import Schedule, betas
-from pinxit.functional.posterior import Steps, interpolate, posterior_mean, posterior_variances
+from pinxit.functional.posterior import ScheduleCoefficients, interpolate, posterior_mean, posterior_variances
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -54,7 +54,7 @@ def test_a_step_to_zero_is_the_picture_itself() -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_discrete_steps_are_steps_in_the_sigma_scale(schedule: Schedule) -> None:
-    steps = Steps.of(betas(schedule, 100))
+    steps = ScheduleCoefficients.of(betas(schedule, 100))
     generator = torch.Generator().manual_seed(0)
     x0 = torch.rand(99, 1, 2, 2, generator=generator, dtype=torch.float64)
     x_t = torch.randn(99, 1, 2, 2, generator=generator, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_discrete_steps_are_steps_in_the_sigma_scale(schedule: Schedule) -> None
 
 def test_the_first_step_borrows_the_variance_of_the_second() -> None:
     """That of step 0 is 0, and its logarithm no number."""
-    steps = Steps.of(betas("linear"))
+    steps = ScheduleCoefficients.of(betas("linear"))
     assert steps.log_variance[0] == steps.log_variance[1]
     assert steps.log_variance.isfinite().all()
     assert steps.from_x0[0].item() == pytest.approx(1, abs=1e-12)
@@ -79,7 +79,7 @@ def test_the_first_step_borrows_the_variance_of_the_second() -> None:
 
 
 def test_the_learned_range_ends_at_the_posterior_and_at_beta() -> None:
-    steps = Steps.of(betas("cosine", 50))
+    steps = ScheduleCoefficients.of(betas("cosine", 50))
     t_B = torch.tensor([0, 1, 49])
     fraction = torch.ones(3, 1, 2, 2, dtype=torch.float64)
     for value, wanted_T in ((-1, steps.log_variance), (1, steps.beta.log())):

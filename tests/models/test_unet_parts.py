@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pinxit.models.efficient_unet import EfficientBody
 from pinxit.models.unet import UNet
-from pinxit.models.unet_blocks import Attention, Norm, ResBlock, Text
+from pinxit.models.unet_blocks import Attention, AttentionContext, Norm, ResBlock
 from pinxit.models.unet_config import UNetConfig, groups_of
 from pinxit.models.unet_shapes import PUBLISHED
 from tests.models.test_unet import EFFICIENT, IF, TINY
@@ -32,7 +32,7 @@ def test_residual_branches_begin_silent() -> None:
     torch.testing.assert_close(ResBlock(32, 32, TINY)(X, EMBED), X)
     wider = ResBlock(32, 64, TINY)
     torch.testing.assert_close(wider(X, EMBED), wider.shortcut(X))
-    text = Text(torch.randn(2, 5, 24), None)
+    text = AttentionContext(torch.randn(2, 5, 24), None)
     torch.testing.assert_close(Attention(32, 32, 2, TINY)(X, text), X)
 
 
@@ -67,7 +67,7 @@ def test_an_efficient_body_scales_its_skips_and_its_sum() -> None:
     first.register_forward_pre_hook(lambda _m, given: seen.update(joined=given[0]))
     body.up[-1].register_forward_hook(lambda _m, _i, out: seen.update(last=out))
     body.up[-1].step.register_forward_hook(lambda _m, _i, out: out + 1.0)
-    out = body(X, EMBED, Text(torch.randn(2, 5, 24), None))
+    out = body(X, EMBED, AttentionContext(torch.randn(2, 5, 24), None))
     width = EFFICIENT.channels[0]
     torch.testing.assert_close(seen["joined"][:, width:], seen["down", 0] / 2**0.5)
     torch.testing.assert_close(out, (seen["last"] + X) / 2**0.5)

@@ -10,7 +10,7 @@ from typing import Any
 from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job, WorkItem
-from pinxit.pipelines.worker import Each, filled
+from pinxit.pipelines.worker import FunctionWorker, items_that_fit
 
 WIDTH, TILE = 4, 3
 POISON = 13  # a value divisible by it breaks every call that it is in
@@ -78,7 +78,7 @@ class Drawing:
 
     def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
         if not self.pinned:
-            return list(filled(self, items))
+            return list(items_that_fit(self, items))
         free, found = self.cells.count(None), []
         for item in items:
             if item.state is None and self.rows(item) > free:
@@ -131,7 +131,7 @@ class Drawing:
     def progress(self, state: Row) -> float:
         return state.taken / steps(state.item.value)
 
-    def look(self, state: Row) -> Any:
+    def preview(self, state: Row) -> Any:
         return self.cells[state.cells[0]]
 
 
@@ -152,10 +152,10 @@ class House:
         self.sizes: list[int] = []
         self.graph = Graph(
             [
-                Stage("text", Each(lambda items: [self.read(item) for item in items])),
+                Stage("text", FunctionWorker(lambda items: [self.read(item) for item in items])),
                 Stage("draw", self.draw, weight=2.0, shown="pixels"),
-                Stage("pixels", Each(self.pixels, TILE)),
-                Stage("rank", Each(lambda items: [self.rank(item) for item in items]), gather=True),
+                Stage("pixels", FunctionWorker(self.pixels, TILE)),
+                Stage("rank", FunctionWorker(lambda items: [self.rank(item) for item in items]), gather=True),
                 Stage("up", self.up, weight=1.0),
             ],
             {"paint": ("text", "draw", "pixels", "rank", "up")},

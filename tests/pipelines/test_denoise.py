@@ -119,10 +119,10 @@ def test_stages_candidates_and_seeds_have_noise_of_their_own() -> None:
 def test_progress_and_looks() -> None:
     worker = DenoiseWorker(Blob(), 2)
     walk = begun(worker, request(sampler="heun", steps=3))
-    assert worker.progress(walk) == 0 and worker.look(walk) is None
+    assert worker.progress(walk) == 0 and worker.preview(walk) is None
     worker.step([walk])
     assert worker.progress(walk) == pytest.approx(1 / 5)  # two evaluations a step, one for the last
-    assert worker.look(walk).shape == (3, 4, 4) and not worker.done(walk)
+    assert worker.preview(walk).shape == (3, 4, 4) and not worker.done(walk)
 
 
 def begun(worker: DenoiseWorker, asked: DenoiseRequest) -> Any:

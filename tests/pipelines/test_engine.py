@@ -14,16 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pinxit.errors import UsageError
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.policy import Fair, Waiting
+from pinxit.pipelines.policy import FairPolicy, WaitingItems
 from pinxit.pipelines.work import Event, Job, WorkItem
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from tests.pipelines.fakes import POISON, Asked, CrashError, House, best, candidates, drawn, job, mixed, solo
 
 CLIENTS = ("ada", "bo", "cy")
 ENDS = ("done", "failed", "cancelled", "expired")
 
 
-class Counting(Fair):
+class Counting(FairPolicy):
     """Notes what it charges."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Counting(Fair):
         super().charge(shares, seconds)
 
 
-class Windows(Fair):
+class Windows(FairPolicy):
     """Notes whom every call that took time was for."""
 
     def __init__(self) -> None:
@@ -196,14 +196,14 @@ class FreeOfCharge(Counting):
     "mutant", [RetriesInCompany, JoinsOnCandidates, ForgetsAnEnd, TrustsWhatFailed, EndsTwice, FreeOfCharge]
 )
 def test_engines_with_one_mistake_are_found_out(mutant: Any) -> None:
-    kind = "policy_type" if issubclass(mutant, Fair) else "engine_type"
+    kind = "policy_type" if issubclass(mutant, FairPolicy) else "engine_type"
     machine = type("Mutant", (Schedule,), {kind: mutant})
     found = settings(max_examples=500, stateful_step_count=30, deadline=None, phases=[Phase.generate], database=None)
     with pytest.raises((AssertionError, ExceptionGroup)):
         run_state_machine_as_test(machine, settings=found)
 
 
-class KeyWithoutTheSpent(Fair):
+class KeyWithoutTheSpent(FairPolicy):
     def key(self, item: WorkItem) -> Any:
         return super().key(item)[1:]
 
@@ -219,7 +219,7 @@ def plain(values: int) -> list[int]:
     return [next(good) for _ in range(values)]
 
 
-def waits_behind(policy: Fair, queued: int) -> tuple[float, float]:
+def waits_behind(policy: FairPolicy, queued: int) -> tuple[float, float]:
     """Seconds of a newcomer's job alone, and behind another client's `queued` jobs."""
     *before, own = plain(queued + 1)
 
@@ -239,7 +239,7 @@ def waits_behind(policy: Fair, queued: int) -> tuple[float, float]:
 
 
 def test_a_newcomer_waits_about_twice_its_time_behind_twenty_jobs() -> None:
-    alone, behind = waits_behind(Fair(), 20)
+    alone, behind = waits_behind(FairPolicy(), 20)
     assert behind <= 2.5 * alone + 2  # and the calls that were under way, whose rows are pinned
     alone, behind = waits_behind(KeyWithoutTheSpent(), 20)
     assert behind > 4 * alone, "in order of arrival it would wait for all of them"
@@ -397,19 +397,19 @@ def test_waiting_ends_with_an_order_or_when_its_time_is_up() -> None:
 
 
 def test_what_is_saved_up_is_not_spent_and_a_debt_stays() -> None:
-    policy = Fair()
-    policy.meet("ada", set())
+    policy = FairPolicy()
+    policy.admit_client("ada", set())
     policy.charge([(Job([], client="ada"), 2)], 10.0)
-    policy.meet("bo", {"ada"})
+    policy.admit_client("bo", {"ada"})
     assert policy.spent == {"ada": 10.0, "bo": 10.0}
     policy.charge([(Job([], client="bo"), 1), (Job([], client="ada"), 3)], 4.0)
     assert policy.spent == {"ada": 13.0, "bo": 11.0}
-    policy.meet("ada", {"bo"})
+    policy.admit_client("ada", {"bo"})
     assert policy.spent == {"ada": 13.0, "bo": 11.0}
 
 
 def test_graphs_that_cannot_be_are_refused() -> None:
-    stages = [Stage("a", Each(list)), Stage("b", Each(list))]
+    stages = [Stage("a", FunctionWorker(list)), Stage("b", FunctionWorker(list))]
     with pytest.raises(UsageError, match=r"through c; the stages are a, b"):
         Graph(stages, {"paint": ("a", "c")})
     with pytest.raises(UsageError, match="circle"):
@@ -419,7 +419,7 @@ def test_graphs_that_cannot_be_are_refused() -> None:
     with pytest.raises(UsageError, match="leads through nothing"):
         Graph(stages, {"paint": ()})
     with pytest.raises(UsageError, match="through x"):
-        Graph([Stage("a", Each(list), shown="x")], {})
+        Graph([Stage("a", FunctionWorker(list), shown="x")], {})
     with pytest.raises(UsageError, match="through d"):
         Engine(Graph(stages, {})).submit(Job(starts=[(("d",), 1)]))
 
@@ -437,16 +437,20 @@ def test_an_item_wider_than_a_call_is_refused() -> None:
 def test_a_graph_is_printed() -> None:
     told = str(House().graph)
     assert "paint: text -> draw -> pixels -> rank -> up" in told
-    assert "rank    Each, 1 row a call, waits for all that live" in told
+    assert "rank    FunctionWorker, 1 row a call, waits for all that live" in told
 
 
 def test_different_routes_meet_at_a_join() -> None:
     """As when two painters are compared: two routes, one ranking."""
     graph = Graph(
         [
-            Stage("double", Each(lambda items: [2 * item.value for item in items])),
-            Stage("minus", Each(lambda items: [-item.value for item in items])),
-            Stage("sum", Each(lambda items: [sum(one.value for one in item.value) for item in items]), gather=True),
+            Stage("double", FunctionWorker(lambda items: [2 * item.value for item in items])),
+            Stage("minus", FunctionWorker(lambda items: [-item.value for item in items])),
+            Stage(
+                "sum",
+                FunctionWorker(lambda items: [sum(one.value for one in item.value) for item in items]),
+                gather=True,
+            ),
         ],
         {},
     )
@@ -460,7 +464,7 @@ def test_a_turn_is_cheap_beside_a_call() -> None:
     """Much that waits must not cost much: the order is kept, not made anew."""
     import time
 
-    graph = Graph([Stage("a", Each(lambda items: [0 for _ in items], 4))], {"r": ("a",)})
+    graph = Graph([Stage("a", FunctionWorker(lambda items: [0 for _ in items], 4))], {"r": ("a",)})
     engine = Engine(graph)
     engine.submit(Job(starts=[(("a",), k) for k in range(20_000)]))
     engine.turn()
@@ -479,7 +483,7 @@ class Unread(list[Any]):
 
 def test_a_job_leaves_without_a_look_at_all_that_wait() -> None:
     """Ten thousand prompts that were interrupted were let go one after the other, each with a look at all others."""
-    waiting, jobs = Waiting(), [Job([], client="ada", number=k) for k in range(5)]
+    waiting, jobs = WaitingItems(), [Job([], client="ada", number=k) for k in range(5)]
     for one in jobs:
         for place, preview in ((0, False), (1, False), (0, True), (1, True)):
             waiting.add(WorkItem(one, ("a",), 0, (place,), None, preview=preview))
@@ -506,7 +510,7 @@ class Looked(dict[int, Job]):
 
 def test_a_job_comes_without_a_look_at_all_others() -> None:
     """Clients are counted: one is busy as long as any of its jobs is there."""
-    engine = Engine(Graph([Stage("a", Each(lambda items: [0 for _ in items]))], {}))
+    engine = Engine(Graph([Stage("a", FunctionWorker(lambda items: [0 for _ in items]))], {}))
     engine.jobs = looked = Looked()
     jobs = [Job([(("a",), 0)], client=client) for client in "abab"]
     for one in jobs:
@@ -523,11 +527,11 @@ def test_a_job_comes_without_a_look_at_all_others() -> None:
 
 
 def test_waiting_keeps_the_order_of_arrival() -> None:
-    waiting, jobs = Waiting(), [Job([], client="ada", number=k) for k in (2, 0, 1)]
+    waiting, jobs = WaitingItems(), [Job([], client="ada", number=k) for k in (2, 0, 1)]
     for one in jobs:
         waiting.add(WorkItem(one, ("a",), 0, (0,), None))
-    policy = Fair()
-    policy.meet("ada", set())
+    policy = FairPolicy()
+    policy.admit_client("ada", set())
     assert [item.job.number for item in waiting.at("a", 2, policy)] == [0, 1]
 
 
@@ -535,22 +539,22 @@ def test_pinxit_pipelines_core_needs_no_torch_and_no_asserts() -> None:
     import subprocess
     import sys
 
-    modules = "work, graph, policy, travel, engine, worker"
+    modules = "work, graph, policy, job_tracker, engine, worker"
     script = f"""import sys; from pinxit.pipelines import {modules}; from pinxit.pipelines.run import run
 assert False, "never under -O"
-sys.exit('torch' in sys.modules or run(worker.Each(lambda items: [one.value + 1 for one in items]), [1]) != [2])"""
+sys.exit('torch' in sys.modules or run(worker.FunctionWorker(lambda x: [one.value + 1 for one in x]), [1]) != [2])"""
     assert subprocess.run([sys.executable, "-O", "-c", script], check=False, timeout=60).returncode == 0
 
 
 def test_a_graph_under_a_name_stands_beside_its_like() -> None:
-    one = Graph([Stage("a", Each(list), shown="b"), Stage("b", Each(list))], {"paint": ["a", "b"]})
-    both = one.under("x").with_more(one.under("y"))
+    one = Graph([Stage("a", FunctionWorker(list), shown="b"), Stage("b", FunctionWorker(list))], {"paint": ["a", "b"]})
+    both = one.prefixed("x").joined_with(one.prefixed("y"))
     assert both.routes == {"x/paint": ("x/a", "x/b"), "y/paint": ("y/a", "y/b")}
     assert (both["y/a"].shown, both["y/b"].shown) == ("y/b", "")
 
 
 def test_a_function_has_come_nowhere_until_it_has_returned() -> None:
-    worker = Each(lambda items: [None] * len(items))
+    worker = FunctionWorker(lambda items: [None] * len(items))
     state = worker.begin(WorkItem(Job([]), ("it",), 0, (), None))
     assert worker.progress(state) == 0.0 and not worker.done(state)
     worker.step([state])

@@ -24,7 +24,7 @@ from pinxit.pipelines.run import run
 from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
 from pinxit.pipelines.tokens import TokenWorker, rows_of
 from pinxit.pipelines.work import Job, WorkItem
-from pinxit.pipelines.worker import OneByOne
+from pinxit.pipelines.worker import SerialExecutor
 
 K, GRID, L = 30, 4, 5
 N = GRID * GRID
@@ -134,7 +134,7 @@ def test_same_request_same_codes_alone_in_a_crowd_and_in_any_order() -> None:
     assert len({tuple(result.codes.flatten().tolist()) for result in crowd}) == 12
 
 
-class TwoByTwo(OneByOne):
+class TwoByTwo(SerialExecutor):
     """Two tiles, one after the other."""
 
     count = 2
@@ -225,7 +225,7 @@ def test_partial_codes_grow_in_raster_order() -> None:
     seen: list[tuple[int, Tensor]] = []
 
     def look(engine: Engine, job: Job) -> None:
-        seen.extend((item.state.drawn, worker.look(item.state)) for item in engine.started)
+        seen.extend((item.state.drawn, worker.preview(item.state)) for item in engine.started)
 
     worker = TokenWorker(Parrot(2), codes=1)
     (result,) = run(worker, [many(2)[1]], look)
@@ -376,6 +376,6 @@ def test_no_top_k_is_all_codes_whoever_stands_beside() -> None:
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 32), (2, 16), (4, 16)])
 def test_lanes_share_a_tiles_rows_down_to_sixteen(count: int, rows: int) -> None:
-    lanes = OneByOne()
+    lanes = SerialExecutor()
     lanes.count = count
     assert rows_of(lanes) == rows

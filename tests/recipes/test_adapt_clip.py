@@ -15,12 +15,12 @@ from pinxit.cli import app
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.export import export
-from pinxit.recipes.starts import open_start
+from pinxit.recipes.initial_weights import open_start
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.public_clip import load_public_clip
-from tests.models.test_ambient import in_double
+from tests.models.test_torch_defaults import in_double
 from tests.recipes.publics import save_clip
 from tests.recipes.squares import write_squares
 from tests.text.tiny_models import transformers

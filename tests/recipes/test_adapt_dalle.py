@@ -17,8 +17,8 @@ from pinxit.recipes.dalle.run import TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.runs import config_of
+from pinxit.training.saved_state import SavedState
 from pinxit.training.state import read_additions, read_weights, read_whole
-from pinxit.training.stored import Stored
 from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
@@ -80,7 +80,7 @@ def test_what_grows_beside_additions_is_trained_in_full(squares: Path, start: Ch
 
 def read_moving(folder: Path) -> int:
     """How many numbers have moments, so are trained."""
-    found = Stored(folder)
+    found = SavedState(folder)
     return sum(found.read(name).numel() for name in found.names() if name.startswith("adam/exp_avg/"))
 
 

@@ -24,13 +24,13 @@ from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.export import _names, _opened, export
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.run import ImagenRun
-from pinxit.recipes.starts import open_start
+from pinxit.recipes.initial_weights import open_start
 from pinxit.text.encoders import open_text_encoder
 from pinxit.training import runs
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import _take
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.deepfloyd import load_deepfloyd
 from tests.recipes.publics import save_stage_1, save_stage_2
@@ -175,7 +175,7 @@ def test_training_reads_captions_as_painting_does(place: Path) -> None:
     """Cleaned, at every position; a dropped one is the empty caption, stored or read as training goes."""
     run = ImagenRun(place / "run", runs.config_of(place / "run", "imagen", ImagenConfig), "cpu", progress=False)
     task = run.task("base")
-    rows = whole(0, 4)
+    rows = all_rows(0, 4)
     read = task._read(["A RED square on the left http://a.com", ""])["sequence"]
     assert read.shape == (2, 77, 32) and task.batch(rows)["sequence"].shape == (4, 77, 32)
     published = open_text_encoder(place / "I", length=77, precision="bf16", padded=True)
@@ -188,9 +188,9 @@ def test_stored_captions_are_those_read_as_training_goes(place: Path, tmp_path: 
     train(place, tmp_path / "run", *words("base", 4), *words("upsampler", 0), "--set=text.stored=2")
     config = runs.config_of(tmp_path / "run", "imagen", ImagenConfig)
     run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
-    stored, task = run.task("base").batch(whole(0, 8)), run.task("base")
+    stored, task = run.task("base").batch(all_rows(0, 8)), run.task("base")
     task.stored = None
-    read = task.batch(whole(0, 8))
+    read = task.batch(all_rows(0, 8))
     assert torch.equal(stored["pictures"], read["pictures"])
     same = [bool((a - b).abs().max() < 0.05) for a, b in zip(stored["sequence"], read["sequence"], strict=True)]
     assert sum(same) >= 4  # which of two captions is drawn may differ; dropped ones and half of the others do not

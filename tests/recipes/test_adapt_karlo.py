@@ -30,7 +30,7 @@ from pinxit.recipes.karlo.run import KarloRun, run_of
 from pinxit.recipes.sidecars import row_encoder
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.training.stop import Stop
 from pinxit.weights.karlo import load_decoder, load_prior, load_supers
 from pinxit.weights.karlo_export import save_karlo
@@ -187,7 +187,7 @@ def test_ours_says_what_diffusers_does_of_the_adapted_decoder(place: Path) -> No
 
 def test_the_decoder_is_told_as_in_painting(place: Path) -> None:
     """Captions and pictures by the same towers, undamped; what is dropped is the empty caption and a learned vector."""
-    run, rows = run_in(place / "run"), whole(0, 8)
+    run, rows = run_in(place / "run"), all_rows(0, 8)
     task = run.task("decoder")
     batch, bank = task.batch(rows), task.bank
     empty = run.embedder.null_conditions
@@ -222,7 +222,7 @@ def test_each_enlarger_learns_its_own_steps(place: Path, monkeypatch: pytest.Mon
             return q_sample(x, noise, sigma)
 
         monkeypatch.setattr("pinxit.recipes.diffusion.task.q_sample", noised)
-        rows = whole(0, 8)
+        rows = all_rows(0, 8)
         task.loss(task.batch(rows), rows)
         assert (set(times) == {0.0}) if name == "super_res_last" else (min(times) >= 1 and max(times) > 500)
 

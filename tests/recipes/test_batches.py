@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pinxit.recipes.batches import Augment, Chance, augmented, fitted
+from pinxit.recipes.batches import Augment, Chance, augmented, resized
 
 SIDE = 8
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -32,4 +32,4 @@ def test_shifts_go_both_ways_each_by_itself_and_repeat_the_edge() -> None:
 def test_nothing_asked_nothing_done_and_stored_larger_is_shrunk_by_means() -> None:
     assert np.array_equal(augmented(MANY, Augment(), chance()), MANY)
     means = MANY[:3].reshape(3, 4, 2, 4, 2, 3).mean((2, 4))
-    assert np.abs(fitted(MANY[:3], 4) - means).max() <= 1 and np.array_equal(fitted(MANY[:3], 8), MANY[:3])
+    assert np.abs(resized(MANY[:3], 4) - means).max() <= 1 and np.array_equal(resized(MANY[:3], 8), MANY[:3])

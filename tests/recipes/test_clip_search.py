@@ -35,7 +35,10 @@ pytest.importorskip("usearch")
 
 def test_a_graph_does_not_hang_torchs_compiler() -> None:
     """In a process that has not imported torch yet."""
-    graphs, products = "pinxit.recipes.clip.graph_files import _graphs", "pinxit.models.recorded import packed_products"
+    graphs, products = (
+        "pinxit.recipes.clip.graph_files import _graphs",
+        "pinxit.models.graph_capture import packed_products",
+    )
     script = f"from {graphs}; _graphs(); from {products}; packed_products()"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
 

@@ -23,7 +23,7 @@ from pinxit.recipes.clip.task import ClipTask, number_of
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import open_checkpoint
@@ -90,7 +90,7 @@ def test_held_out_pictures_are_scored_and_never_trained_on(straight: ClipRun) ->
     nearest = (encoder.pictures(list(bank.pictures[6:])) @ encoder.texts(firsts).T).argmax(1)
     assert firsts[0] != firsts[1] and lines[-1]["zero_shot"] == (nearest == [0, 1]).mean()
     task = ClipTask(straight.config.training, bank, tokenizer)
-    seen = {row.tobytes() for at in range(0, 96, 8) for row in task.batch(whole(at, 8))["pictures"].numpy()}
+    seen = {row.tobytes() for at in range(0, 96, 8) for row in task.batch(all_rows(at, 8))["pictures"].numpy()}
     assert seen == {bank.pictures[row].tobytes() for row in range(len(bank) - 2)}
     assert not seen & {bank.pictures[row].tobytes() for row in range(len(bank) - 2, len(bank))}
 
@@ -101,8 +101,8 @@ def test_pieces_change_nothing(straight: ClipRun) -> None:
     for piece in (0, 3):
         training = override(straight.config, [f"piece={piece}"]).training
         task = ClipTask(training, bank, tokenizer)
-        batch = task.batch(whole(0, 8))
-        loss, _ = task.loss(batch, whole(0, 8))
+        batch = task.batch(all_rows(0, 8))
+        loss, _ = task.loss(batch, all_rows(0, 8))
         grads.append(torch.autograd.grad(loss, list(task.clip.parameters())))
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
@@ -165,7 +165,7 @@ def test_equal_captions_have_one_number_in_every_batch(straight: ClipRun) -> Non
     task = ClipTask(straight.config.training, straight.bank(), Tokenizer.open(straight.path("tokenizer")))
     rows: dict[tuple[int, ...], set[int]] = {}
     for position in (0, 8, 40):
-        batch = task.batch(whole(position, 8))
+        batch = task.batch(all_rows(position, 8))
         for ids, same in zip(batch["ids"].tolist(), batch["same"].tolist(), strict=True):
             rows.setdefault(tuple(ids), set()).add(same)
     assert all(len(numbers) == 1 for numbers in rows.values())

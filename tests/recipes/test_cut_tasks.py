@@ -28,15 +28,15 @@ from pinxit.training import initial, sharding
 from pinxit.training.initial import OwnRows, in_shards
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import Weights, fit
-from pinxit.training.optim import trained
-from pinxit.training.parallel import Ranks, here
+from pinxit.training.optim import trainable_parameters
+from pinxit.training.parallel import Ranks, join_ranks
 from pinxit.training.plan import Plan
 from pinxit.training.recompute import recompute
-from pinxit.training.rows import Rows, whole
-from pinxit.training.stored import FOLDER, Stored
+from pinxit.training.rows import Rows, all_rows
+from pinxit.training.saved_state import FOLDER, SavedState
 from tests.ranks import forked
+from tests.recipes.memory_bank import MemoryBank, noise
 from tests.recipes.painters import tokenizer
-from tests.recipes.shelf import Shelf, noise
 from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, check_law, reader, shelf, transformer
 from tests.text.test_learned import learned
 
@@ -66,7 +66,7 @@ def showing(seed: int) -> TransformerTask:
 
 
 def scored(seed: int) -> ClipTask:
-    return ClipTask(replace(CLIP, seed=seed, held_out=8), Shelf(noise(40, 32)), tokenizer())  # type: ignore[arg-type]
+    return ClipTask(replace(CLIP, seed=seed, held_out=8), MemoryBank(noise(40, 32)), tokenizer())  # type: ignore[arg-type]
 
 
 Make = Callable[[], tuple[Any, Weights | None]]  # a task, and the weights that it begins with
@@ -103,13 +103,13 @@ def told_apart() -> tuple[Any, None]:
 
 def train(_rank: int, folder: Path, make: Make, until: int | None, shard: bool, micro: int = 0) -> None:
     sharding.UNIT = initial.SMALL = SMALL
-    with in_shards(here(), shard):
+    with in_shards(join_ranks(), shard):
         task, init = make()
     fit(task, plan(shard=shard, micro=micro), folder, "cpu", progress=False, stop_after=until, init=init)
 
 
 def state(folder: Path) -> dict[str, Tensor]:
-    found = Stored(folder)
+    found = SavedState(folder)
     return {name: found.read(name) for name in found.names()}
 
 
@@ -219,7 +219,7 @@ def test_what_is_cut_is_shown_and_scored_whole(tmp_path: Path, name: str) -> Non
 
 def gradients(name: str, again: bool) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:
     """Of the first batch's loss, and what buffers hold afterwards."""
-    task, rows = awake(name)[0], whole(0, 4)
+    task, rows = awake(name)[0], all_rows(0, 4)
     modules = task.modules()
     for module in modules.values():
         module.train()
@@ -227,7 +227,7 @@ def gradients(name: str, again: bool) -> tuple[dict[str, Tensor | None], dict[st
         recompute(modules)
     task.loss(task.batch(rows), rows)[0].backward()
     buffers = {f"{key}/{path}": b for key, module in modules.items() for path, b in module.named_buffers()}
-    return {key: parameter.grad for key, parameter in trained(modules).items()}, buffers
+    return {key: parameter.grad for key, parameter in trainable_parameters(modules).items()}, buffers
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))

@@ -14,7 +14,7 @@ from pinxit.recipes.dalle.paper import paper
 from pinxit.recipes.dalle.presets import nano
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.training.optim import learning_rate
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 
 
 def count(*modules: nn.Module) -> int:
@@ -50,7 +50,7 @@ def test_the_dvaes_schedules() -> None:
     task = DVAETask(small)
 
     def at(updates: int) -> tuple[float, float]:
-        parts = task.loss(task.blank(1), whole(updates * 512, 1))[1]
+        parts = task.loss(task.blank(1), all_rows(updates * 512, 1))[1]
         return float(parts["beta"]), float(parts["temperature"])
 
     assert [at(updates)[0] for updates in (0, 2_500, 5_000, 10_000)] == pytest.approx([0, 3.3, 6.6, 6.6])

@@ -41,7 +41,7 @@ from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.estimate import cost_of
 from pinxit.training.log import read_metrics
 from pinxit.training.parallel import Ranks
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import Checkpoint, fingerprint, open_checkpoint
@@ -140,7 +140,7 @@ def test_slices_of_logits_give_the_models_loss(squares: Path, count_pads: bool) 
     text = torch.randint(4, 500, (3, 16), generator=generator)
     text[:, 9:], text[2] = 0, 0
     batch = {"text": text, "codes": torch.randint(0, 256, (3, 16), generator=generator)}
-    fast, parts = task.loss(batch, whole(0, 3))
+    fast, parts = task.loss(batch, all_rows(0, 3))
     parameters = list(task.transformer.parameters())
     grads = torch.autograd.grad(fast, parameters)
     text_logits, image_logits = task.transformer(text, batch["codes"])
@@ -155,12 +155,12 @@ def test_slices_of_logits_give_the_models_loss(squares: Path, count_pads: bool) 
 
 def test_batches_draw_captions_and_drop_some(straight: DalleRun) -> None:
     task = TransformerTask(straight.config, straight.codes(), straight.bank().captions, straight.tokenizer())
-    texts = torch.cat([task.batch(whole(position, 8))["text"] for position in range(0, 1600, 8)])
+    texts = torch.cat([task.batch(all_rows(position, 8))["text"] for position in range(0, 1600, 8)])
     dropped = (texts == 0).all(1).float().mean()
     assert 0.05 < dropped < 0.15
     assert len(np.unique(texts.numpy(), axis=0)) > 17  # sixteen captions and none, but merges are skipped at random
-    again = task.batch(whole(800, 8))
-    assert all(torch.equal(tensor, task.batch(whole(800, 8))[name]) for name, tensor in again.items())
+    again = task.batch(all_rows(800, 8))
+    assert all(torch.equal(tensor, task.batch(all_rows(800, 8))[name]) for name, tensor in again.items())
 
 
 def classified_correctly(task: ClipTask, batch: dict[str, torch.Tensor], position: int) -> int:
@@ -174,24 +174,24 @@ def classified_correctly(task: ClipTask, batch: dict[str, torch.Tensor], positio
             return shown[-1]
 
         patch.setattr(task.clip, "encode_image", noted)
-        task.loss(batch, whole(position, len(batch["ids"])))
+        task.loss(batch, all_rows(position, len(batch["ids"])))
     nearest = (torch.cat(shown) @ task.clip.encode_text(batch["ids"]).T).argmax(1).tolist()
     return sum(int(batch["same"][other]) == int(own) for other, own in zip(nearest, batch["same"], strict=True))
 
 
 def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None:
     task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), Reconstruct(straight.dvae()))
-    batch = task.batch(whole(0, 16))  # every picture twice, with one of its two captions
-    assert len(set(batch["same"].tolist())) < 16 and len(task.reconstructed(whole(0, 16))) == 8
+    batch = task.batch(all_rows(0, 16))  # every picture twice, with one of its two captions
+    assert len(set(batch["same"].tolist())) < 16 and len(task.reconstructed(all_rows(0, 16))) == 8
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
-    loss, parts = task.loss(batch, whole(0, 16))
+    loss, parts = task.loss(batch, all_rows(0, 16))
     assert torch.isfinite(loss) and float(parts["right"]) * 16 == pytest.approx(
         classified_correctly(task, batch, 0), abs=1e-4
     )
     assert task.reconstruct is not None
     task.reconstruct = Reconstruct(straight.dvae(), corrupt=True)
-    worn_loss = task.loss(batch, whole(0, 16))[0]
-    assert worn_loss != loss and worn_loss == task.loss(batch, whole(0, 16))[0], (
+    worn_loss = task.loss(batch, all_rows(0, 16))[0]
+    assert worn_loss != loss and worn_loss == task.loss(batch, all_rows(0, 16))[0], (
         "corrupt is drawn from the place in training alone"
     )
     with torch.no_grad():
@@ -252,7 +252,7 @@ def test_mirrored_scenes_stand_beside_each_other(straight: DalleRun, tmp_path: P
         changed = {word for word, instead in zip(told, opposite, strict=True) if word != instead}
         assert len(changed) == 1 and changed <= {"left", "right", "above", "below"}
     task = ClipTask(ranker(config, work.grouped), bank, work.tokenizer())
-    batch, again = task.batch(whole(16, 16)), task.batch(whole(16, 16))
+    batch, again = task.batch(all_rows(16, 16)), task.batch(all_rows(16, 16))
     assert all(torch.equal(values, again[name]) for name, values in batch.items())
     shown = batch["pictures"].flatten(1)[8:].reshape(4, 2, -1)
     known = {
@@ -298,7 +298,7 @@ def test_ranks_are_told_at_once_of_a_later_stage_s_batch(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not when the stages before it have been trained."""
-    monkeypatch.setattr("pinxit.recipes.warm_start.here", lambda: Ranks(0, 3))
+    monkeypatch.setattr("pinxit.recipes.warm_start.join_ranks", lambda: Ranks(0, 3))
     work = DalleRun(tmp_path, small(squares, "plans.dvae.batch=9"), "cpu", progress=False)
     with pytest.raises(
         UsageError, match=r"transformer: a batch of 8 cannot be shared among 3 ranks: change plan\.batch"

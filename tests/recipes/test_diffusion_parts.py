@@ -21,7 +21,7 @@ from pinxit.models.unet import UNetConfig
 from pinxit.recipes.diffusion import inputs
 from pinxit.recipes.diffusion.conditions import Noising, noising_of
 from pinxit.recipes.diffusion.config import SamplingConfig, Stage, StageConfig
-from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser, split
+from pinxit.recipes.diffusion.denoiser import SwitchingDenoiser, UNetDenoiser, split_variance
 from pinxit.recipes.diffusion.inputs import corrupted, cropped, signed
 from pinxit.recipes.diffusion.losses import halves, weights
 from pinxit.recipes.diffusion.painter import levels
@@ -214,19 +214,21 @@ def test_a_denoiser_tells_the_picture_whatever_its_network_predicts(kind: Any, e
 def test_a_learned_variance_is_the_second_half_of_the_channels() -> None:
     answer = torch.arange(6.0).view(1, 6, 1, 1)
     learned = DiffusionConfig(steps=10, variance="learned")
-    prediction, fraction = split(answer, learned)
+    prediction, fraction = split_variance(answer, learned)
     assert fraction is not None and (prediction.flatten().tolist(), fraction.flatten().tolist()) == (
         [0, 1, 2],
         [3, 4, 5],
     )
-    assert split(answer, DiffusionConfig())[1] is None and split(answer, DiffusionConfig())[0] is answer
+    assert (
+        split_variance(answer, DiffusionConfig())[1] is None and split_variance(answer, DiffusionConfig())[0] is answer
+    )
 
 
 def test_two_networks_share_a_trajectory() -> None:
     learned = DiffusionConfig(steps=10, variance="learned")
     x, sigma = torch.ones(3, 3, 4, 4), torch.tensor([2.0, 1.0, 0.5])
     first, last = (denoiser(answer, DiffusionConfig("x0")) for answer in (0.25, 0.75))
-    both = Switching(first, last, 1.0)
+    both = SwitchingDenoiser(first, last, 1.0)
     assert both(x, sigma, {}).x0[:, 0, 0, 0].tolist() == [0.25, 0.25, 0.75]
     for rows, told in ((slice(0, 2), (first, last)), (slice(2, 3), (last, first))):
         before = [heard(one) for one in told]
@@ -234,9 +236,9 @@ def test_two_networks_share_a_trajectory() -> None:
         after = [heard(one) for one in told]
         assert after[0] > before[0] and after[1] == before[1], "only the network that is needed computes"
     first, last = (denoiser(answer, learned, 6) for answer in (-0.5, 0.5))
-    found: Denoised = Switching(first, last, 1.0)(x, sigma, {})
+    found: Denoised = SwitchingDenoiser(first, last, 1.0)(x, sigma, {})
     assert found.fraction is not None and found.fraction[:, 0, 0, 0].tolist() == [-0.5, -0.5, 0.5]
-    mixed = Switching(first, denoiser(0.5, DiffusionConfig("x0")), 1.0)(x, sigma, {})
+    mixed = SwitchingDenoiser(first, denoiser(0.5, DiffusionConfig("x0")), 1.0)(x, sigma, {})
     assert mixed.fraction is None
 
 

@@ -10,7 +10,7 @@ import torch
 
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.recipes.dalle.growing import Grown, Tokens
+from pinxit.recipes.dalle.growing import GrownWeights, Tokens
 from pinxit.text.tokenizers import EOT, Tokenizer
 from pinxit.training import initial
 from pinxit.training.initial import OwnRows, in_shards, network
@@ -34,14 +34,14 @@ def test_the_two_tokenizers_number_their_tokens_differently() -> None:
 def test_a_grown_transformer_draws_what_the_old_one_drew() -> None:
     old = TokenTransformer(SMALL, seed=1)
     new = TokenTransformer(replace(SMALL, text_vocab=330, depth=4), seed=2)
-    new.load_state_dict(Grown("transformer", new, old.state_dict(), OLD, NEW))
+    new.load_state_dict(GrownWeights("transformer", new, old.state_dict(), OLD, NEW))
     codes = torch.randint(16, (3, 9), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(new(ids(NEW), codes)[1], old(ids(OLD), codes)[1])
 
 
 def test_longer_captions_keep_the_old_places_and_their_pads() -> None:
     old, new = TokenTransformer(SMALL, seed=1), TokenTransformer(replace(SMALL, text_vocab=330, text_tokens=20), seed=2)
-    state = Grown("transformer", new, old.state_dict(), OLD, NEW)
+    state = GrownWeights("transformer", new, old.state_dict(), OLD, NEW)
     torch.testing.assert_close(state["embed.text_place"][:12], old.embed.text_place.data)
     torch.testing.assert_close(state["embed.text"][330:342], old.embed.text.data[310:])
     torch.testing.assert_close(state["embed.text"][342:], new.embed.text.data[342:])
@@ -52,7 +52,7 @@ def test_a_clip_in_a_wider_space_keeps_what_it_said_in_the_old_one() -> None:
     text = CLIPTextConfig(vocab=310, tokens=14, width=32, layers=1, heads=2, eot=EOT)
     small = CLIPConfig(embed=8, vision=vision, text=text)
     old, new = CLIP(small), CLIP(replace(small, embed=12, text=replace(text, vocab=330, layers=3)))
-    new.load_state_dict(Grown("clip", new, old.state_dict(), OLD, NEW))
+    new.load_state_dict(GrownWeights("clip", new, old.state_dict(), OLD, NEW))
     for tower in ("visual", "text"):
         assert torch.equal(getattr(new, tower).proj[:, :8], getattr(old, tower).proj)
     said = [torch.from_numpy(t.tokenizer.encode_clip(CAPTIONS, 14)) for t in (OLD, NEW)]
@@ -63,7 +63,7 @@ def test_a_clip_in_a_wider_space_keeps_what_it_said_in_the_old_one() -> None:
 def test_models_of_another_width_begin_with_the_common_corner(dim: int) -> None:
     old = TokenTransformer(SMALL, seed=1)
     new = TokenTransformer(replace(SMALL, text_vocab=330, dim=dim), seed=2)
-    state, common = Grown("transformer", new, old.state_dict(), OLD, NEW), min(dim, 32)
+    state, common = GrownWeights("transformer", new, old.state_dict(), OLD, NEW), min(dim, 32)
     known, rows = OLD.tokenizer.rows(), NEW.tokenizer.rows()
     for token in known.keys() & rows.keys():
         for name, own in (("embed.text", old.embed.text), ("text_head", old.text_head)):
@@ -86,7 +86,7 @@ def test_places_of_a_picture_are_copied_by_row_and_column(size: int, convolves: 
     text = CLIPTextConfig(vocab=310, tokens=14, width=32, layers=1, heads=2, eot=EOT)
     about = CLIPConfig(embed=8, vision=vision, text=text)
     old, new = CLIP(about), CLIP(replace(about, vision=replace(vision, size=size)))
-    state, before = Grown("clip", new, old.state_dict(), OLD, OLD), old.state_dict()
+    state, before = GrownWeights("clip", new, old.state_dict(), OLD, OLD), old.state_dict()
     names = [name for name in before if name.startswith("visual.") and "position" in name]
     assert len(names) == 1 + convolves
     for name in names:
@@ -120,7 +120,7 @@ def test_what_the_old_model_has_only_a_part_of_is_named(
     """`expected`: names, or a layer; None: all."""
     old = TokenTransformer(SMALL, seed=1)
     new = TokenTransformer(replace(SMALL, **{"text_vocab": 330} | changes), seed=2)
-    found = Grown("transformer", new, old.state_dict(), OLD, tokens)
+    found = GrownWeights("transformer", new, old.state_dict(), OLD, tokens)
     layers = {name: name.split(".")[0] + "." + name.split(".")[1] for name in found if name.startswith("blocks.")}
     assert found.partly == {name for name in found if expected is None or {name, layers.get(name)} & expected}
     assert expected is None or expected <= found.partly | set(layers.values())
@@ -136,12 +136,12 @@ def test_a_rank_that_keeps_its_rows_grows_the_rows_that_one_process_grows(
     def build() -> TokenTransformer:
         return network(lambda: TokenTransformer(larger, seed=2), 2, "test")
 
-    whole = Grown("transformer", build(), old.state_dict(), OLD, NEW)
+    whole = GrownWeights("transformer", build(), old.state_dict(), OLD, NEW)
     for rank in range(world):
         with in_shards(Ranks(rank, world)):
             module = build()
         kept = module.state_dict()
-        grown = Grown("transformer", module, old.state_dict(), OLD, NEW)
+        grown = GrownWeights("transformer", module, old.state_dict(), OLD, NEW)
         assert list(grown) == list(whole) == list(kept)
         for key, value in kept.items():
             assert isinstance(value, OwnRows) == (value.ndim > 1 and value.dtype == torch.float32), key

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.errors import UsageError
 from pinxit.recipes.dalle.holes import below_rows, inside_box, paste_known, under_mask
 from pinxit.types import Mask
@@ -83,7 +83,7 @@ def test_holes_lie_where_the_square_is_cut(turned: bool) -> None:
         box = (0, place, 300, place + 1) if turned else (place, 0, place + 1, 300)
         picture = np.zeros((height, width, 3), np.uint8)
         picture[box[1] : box[3], box[0] : box[2]] = 255
-        shown = square(picture, 12, "area").max(2).reshape(4, 3, 4, 3).max((1, 3)) > 0
+        shown = square_crop(picture, 12, "area").max(2).reshape(4, 3, 4, 3).max((1, 3)) > 0
         if shown.any():
             seen += 1
             for hole in (inside_box(4, width, height, box, 12), under_mask(4, Mask(picture[..., 0] > 0), 12)):

@@ -21,7 +21,7 @@ from pinxit.api import load
 from pinxit.config import override
 from pinxit.data.bank import Bank
 from pinxit.data.embeddings import Embeddings
-from pinxit.data.writing_systems import readable
+from pinxit.data.writing_systems import captions_in
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import Prediction, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error
@@ -47,7 +47,7 @@ from pinxit.recipes.painting import Painter
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.machine import machine
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
 from pinxit.types import EncodedText
@@ -205,9 +205,9 @@ def test_a_perfect_network_denoises_perfectly(kind: Prediction) -> None:
 
 def test_a_batch_and_its_loss_are_functions_of_the_position(straight: ImagenRun) -> None:
     one, other = straight.task("base"), straight.task("base")
-    a, b = one.batch(whole(16, 8)), other.batch(whole(16, 8))
+    a, b = one.batch(all_rows(16, 8)), other.batch(all_rows(16, 8))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert one.loss(a, whole(16, 8))[0] == other.loss(b, whole(16, 8))[0] != one.loss(a, whole(24, 8))[0]
+    assert one.loss(a, all_rows(16, 8))[0] == other.loss(b, all_rows(16, 8))[0] != one.loss(a, all_rows(24, 8))[0]
 
 
 @pytest.mark.parametrize("kind", ["eps", "v", "x0"])
@@ -240,7 +240,7 @@ def test_texts_read_beforehand_are_the_ones_read_in_training(straight: ImagenRun
     said = [[texts(run.reader("base"), [task.stored.text(row, k)]) for k in range(2)] for row in range(8)]
     found, dropped = set(), 0
     for position in range(0, 160, 16):
-        batch = task.batch(whole(position, 16))
+        batch = task.batch(all_rows(position, 16))
         for picture, sequence, mask in zip(batch["pictures"], batch["sequence"], batch["mask"], strict=True):
             row = next(row for row in range(8) if np.array_equal(picture, task.bank.pictures[row]))
             dropped += not mask.any()
@@ -250,8 +250,8 @@ def test_texts_read_beforehand_are_the_ones_read_in_training(straight: ImagenRun
                     found.add((row, which))
     assert len(found) == 16
     assert dropped / 160 == pytest.approx(0.3, abs=0.12)
-    again = run.task("base").batch(whole(16, 16))
-    assert all(torch.equal(tensor, again[name]) for name, tensor in task.batch(whole(16, 16)).items())
+    again = run.task("base").batch(all_rows(16, 16))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in task.batch(all_rows(16, 16)).items())
 
 
 def test_texts_that_have_been_read_settle_how_many(straight: ImagenRun, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Pat
 @pytest.mark.parametrize("stage", ["base", "upsampler"])
 def test_a_tenth_of_the_captions_is_dropped(straight: ImagenRun, stage: str) -> None:
     task = straight.task(stage)
-    gone = sum((~task.batch(whole(64 * k, 64))["mask"]).all(1).sum().item() for k in range(40))
+    gone = sum((~task.batch(all_rows(64 * k, 64))["mask"]).all(1).sum().item() for k in range(40))
     assert gone / (64 * 40) == pytest.approx(0.1, abs=0.02)
 
 
@@ -316,7 +316,7 @@ def test_a_dropped_caption_is_what_guidance_leads_away_from(straight: ImagenRun)
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_times_are_spread_evenly(shuffled: bool) -> None:
-    times = spread(0, "times", whole(64, 64), torch.device("cpu"), shuffled).sort().values
+    times = spread(0, "times", all_rows(64, 64), torch.device("cpu"), shuffled).sort().values
     assert times[0] >= 0 and times[-1] < 1
     assert torch.allclose(times.diff(), torch.full((63,), 1 / 64, dtype=torch.float64))
 
@@ -437,7 +437,7 @@ def test_a_shift_moves_training_and_sampling_alike(straight: ImagenRun) -> None:
     task.unet.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
     for about in (plain, shifted):
         task.config = replace(task.config, diffusion=about)
-        task.loss(task.batch(whole(0, 8)), whole(0, 8))
+        task.loss(task.batch(all_rows(0, 8)), all_rows(0, 8))
     sigma, more = (sigma_at("cosine", time.double() / 1000) for time in seen)
     assert torch.allclose(more, 3 * sigma, rtol=1e-3)
     with pytest.raises(UsageError, match="shift must be above 0"):
@@ -455,7 +455,7 @@ def test_training_may_draw_its_noise_from_a_normal_distribution(straight: Imagen
     task.config = replace(task.config, diffusion=about)
     seen: list[Tensor] = []
     task.unet.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
-    task.loss(task.batch(whole(0, 8)), whole(0, 8))
+    task.loss(task.batch(all_rows(0, 8)), all_rows(0, 8))
     told = sigma_at("cosine", seen[0].double() / 1000).log()
     assert told.mean().item() == pytest.approx(0.5, abs=0.2) and told.diff().gt(0).sum() >= 6  # a row that wraps once
     with pytest.raises(UsageError, match="p_std must be at least 0"):
@@ -477,10 +477,10 @@ def test_noise_blurs_what_is_read_and_nothing_else() -> None:
 def test_a_task_blurs_its_text_only_where_asked(straight: ImagenRun) -> None:
     clear, noisy = straight.task("base"), straight.task("base")
     noisy.noise = 2.0
-    batch, seen = clear.batch(whole(16, 8)), []
+    batch, seen = clear.batch(all_rows(16, 8)), []
     for task in (clear, noisy):
         task.unet.register_forward_pre_hook(lambda _, given: seen.append(given))
-        task.loss(batch, whole(16, 8))
+        task.loss(batch, all_rows(16, 8))
     (x, time, told), (x2, time2, blurry) = [(given[0], given[1], given[2]["sequence"]) for given in seen]
     assert torch.equal(x, x2) and torch.equal(time, time2)
     assert torch.equal(told, batch["sequence"]) and not torch.equal(blurry, told)
@@ -609,10 +609,10 @@ def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight:
 
 def test_captions_in_other_scripts_are_left_out_where_asked() -> None:
     both = ("a café in Zürich", "三个绿色的三角形")
-    assert readable(both, "latin") == ["a café in Zürich"] and readable(both, "all") == both
-    assert readable(both[1:], "latin") == both[1:]
+    assert captions_in(both, "latin") == ["a café in Zürich"] and captions_in(both, "all") == both
+    assert captions_in(both[1:], "latin") == both[1:]
     signs = ["the dog’s “OPEN” sign – and a sun ☀…", "chó đẹp quá"]
-    assert readable([*signs, "кот", "γάτα"], "latin") == signs, "letters tell a script, signs do not"
+    assert captions_in([*signs, "кот", "γάτα"], "latin") == signs, "letters tell a script, signs do not"
 
 
 def test_networks_follow_the_text_encoder_they_are_given(config: ImagenConfig) -> None:

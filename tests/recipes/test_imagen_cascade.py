@@ -130,9 +130,9 @@ def test_the_way_up_is_watched_from_end_to_end(upsampler: Upsampler) -> None:
 
 
 def test_how_far_up_can_be_chosen(upsampler: Upsampler) -> None:
-    assert upsampler.making(64) is upsampler and upsampler.making(32) is upsampler.before
+    assert upsampler.for_size(64) is upsampler and upsampler.for_size(32) is upsampler.before
     with pytest.raises(UsageError, match="--upscale 128: this upsampler makes pictures of 32 or 64 px"):
-        upsampler.making(128)
+        upsampler.for_size(128)
 
 
 def test_networks_that_do_not_follow_on_each_other_are_refused() -> None:

@@ -27,7 +27,7 @@ from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe,
 from pinxit.recipes.judge.targets import FORM, object_table, place_answer, unpack
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
 from pinxit.training.plan import Plan
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.types import Example
 from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 from pinxit.world.draw import render
@@ -85,14 +85,16 @@ def test_unknown_things_and_pictures_without_facts_are_refused() -> None:
             return Example(np.zeros((64, 64, 3), np.uint8), ("a photo",), f"photo {index}")
 
     with pytest.raises(DataError, match="photo"):
-        JudgeTask(Photos(), TINY).batch(whole(0, 1))
+        JudgeTask(Photos(), TINY).batch(all_rows(0, 1))
 
 
 def test_learns_eight_renders_by_heart() -> None:
     """Names, colours and boxes of every object; nothing else is found."""
     world = World("small", "train")
     task = JudgeTask(world, TINY)
-    batch = {name: t if t.dtype != torch.bool else torch.zeros_like(t) for name, t in task.batch(whole(0, 8)).items()}
+    batch = {
+        name: t if t.dtype != torch.bool else torch.zeros_like(t) for name, t in task.batch(all_rows(0, 8)).items()
+    }
     batch |= {"faced": torch.zeros(8, dtype=torch.bool), "asked": torch.zeros(8, dtype=torch.int64)}
     scenes = [world.scene(int(index)) for index in order_batch(0, 8, len(world), 0)]
     pictures, detector = batch["pictures"].float() / 255, task.detector
@@ -210,12 +212,12 @@ def train_as_rank(rank: int, config: JudgeConfig, out: Path) -> None:
 
 def test_batches_are_a_function_of_position() -> None:
     one, same = (JudgeTask(World("small", "train"), TINY, seed=3) for _ in range(2))
-    full = one.batch(whole(0, 4))
-    later = same.batch(whole(2, 2))
+    full = one.batch(all_rows(0, 4))
+    later = same.batch(all_rows(2, 2))
     for name in full:
         torch.testing.assert_close(full[name][2:], later[name])
     assert not torch.equal(
-        JudgeTask(World("small", "train"), TINY, seed=4).batch(whole(0, 4))["pictures"], full["pictures"]
+        JudgeTask(World("small", "train"), TINY, seed=4).batch(all_rows(0, 4))["pictures"], full["pictures"]
     )
 
 
@@ -258,7 +260,7 @@ def test_a_judge_takes_any_sequence_and_no_batch_below_one(batch: Any, told: str
 def test_faced_pictures_teach_forms_alone() -> None:
     """What has a strange inside says nothing of names, colours and boxes, but its outline still has a form."""
     task = JudgeTask(World("small", "train"), TINY)
-    batch = task.batch(whole(0, 16))
+    batch = task.batch(all_rows(0, 16))
     pictures = batch["pictures"].float() / 255
     asked = torch.zeros(16, dtype=torch.int64)
     flat = batch | {"objects": batch["objects"].clone(), "asked": asked, "faced": torch.ones(16, dtype=torch.bool)}
@@ -273,7 +275,7 @@ def test_faced_pictures_teach_forms_alone() -> None:
 def test_losses_are_means_over_what_is_shown() -> None:
     """So that the same pictures twice have the losses of once."""
     task = JudgeTask(World("small", "train"), TINY)
-    batch = task.batch(whole(0, 8)) | {"faced": torch.arange(8) < 2, "asked": torch.arange(8)}
+    batch = task.batch(all_rows(0, 8)) | {"faced": torch.arange(8) < 2, "asked": torch.arange(8)}
     pictures = batch["pictures"].float() / 255
     once = detector_loss(task.detector.eval(), pictures, batch)[1]
     twice = detector_loss(task.detector, pictures.repeat(2, 1, 1, 1), {k: torch.cat([t, t]) for k, t in batch.items()})
@@ -293,7 +295,7 @@ def test_pictures_get_a_strange_inside_only_where_they_show_a_flat_form(monkeypa
 
     monkeypatch.setattr(training, "faced", faced)
     monkeypatch.setattr(training, "FACED", 1.0)
-    batch, rows = task.batch(whole(0, 4)), whole(0, 4)
+    batch, rows = task.batch(all_rows(0, 4)), all_rows(0, 4)
     batch["objects"] = torch.full_like(batch["objects"], -1.0)
     for picture, forms in enumerate([(first, -1), (own, -1), (own, last), (-1,)]):
         for place, form in enumerate(forms):

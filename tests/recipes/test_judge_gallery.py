@@ -16,7 +16,7 @@ from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.questions import Exam, questions
 from pinxit.functional.draws import OneStream
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes.judge.detect import Spotted, _words, attributes_of, detect
+from pinxit.recipes.judge.detect import RawDetections, _words, attributes_of, detect
 from pinxit.recipes.judge.gallery_losses import board_of, letters_loss
 from pinxit.recipes.judge.hard_scenes import HARD, SEED, HardScenes, Signs
 from pinxit.recipes.judge.judge import LINKS, Judge, build, config_for
@@ -29,7 +29,7 @@ from pinxit.recipes.judge.loss_masks import (
 )
 from pinxit.recipes.judge.targets import MOST, flat_forms, letters_of, object_table, place_answer, targets_of
 from pinxit.recipes.judge.training import SIGNS, JudgeTask, detector_loss
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.types import Example
 from pinxit.world.draw import render
 from pinxit.world.expectations import demand
@@ -154,7 +154,7 @@ def test_what_is_unshown_gets_no_gradient() -> None:
     """Each further part of the loss is 0 where everything in it is ruled out, and counts where nothing is."""
     items = (replace(DRESSED, outfit=(("red", "hat"), ("blue", "scarf"))), Item("dog", "sprite", RIGHT))
     task = JudgeTask(Scenes([Scene("walking", items, (Relation(0, "walking", 1),))]), TINY)
-    batch = task.batch(whole(0, 1)) | {
+    batch = task.batch(all_rows(0, 1)) | {
         "faced": torch.zeros(1, dtype=torch.bool),
         "asked": torch.zeros(1, dtype=torch.int64),
     }
@@ -174,7 +174,7 @@ def test_two_things_with_one_centre_do_not_contradict_each_other() -> None:
         for k, (name, r) in enumerate((("circle", 0.4), ("star", 0.2)))
     )
     task = JudgeTask(Scenes([Scene("inside", items, (Relation(1, "inside", 0),))]), TINY)
-    batch = task.batch(whole(0, 1)) | {
+    batch = task.batch(all_rows(0, 1)) | {
         "faced": torch.zeros(1, dtype=torch.bool),
         "asked": torch.zeros(1, dtype=torch.int64),
     }
@@ -210,7 +210,9 @@ def test_practice_holds_no_scene_of_an_exam() -> None:
 
 
 def test_where_everything_is_shown_every_answer_is_right_or_wrong() -> None:
-    flags = [JudgeTask(World("gallery", "train"), TINY, all_shown=shown).batch(whole(0, 8)) for shown in (False, True)]
+    flags = [
+        JudgeTask(World("gallery", "train"), TINY, all_shown=shown).batch(all_rows(0, 8)) for shown in (False, True)
+    ]
     unshown = [name for name in flags[0] if name.startswith("unshown")]
     assert len(unshown) > 3 and any(flags[0][name].any() for name in unshown)
     assert not any(flags[1][name].any() for name in unshown)
@@ -227,7 +229,7 @@ def test_one_thing_alone_may_be_turned_upside_down() -> None:
     item = Item("dog", "sprite", (0.1, 0.2, 0.5, 0.5))
     scenes = [Scene("single_object", (item,)), Scene("outfit", (replace(DRESSED, outfit=(("red", "hat"),)),))]
     task = JudgeTask(Scenes(scenes), TINY)
-    batch = task.batch(whole(0, 64))
+    batch = task.batch(all_rows(0, 64))
     turned = batch["views"] == 1 + TINY.views.index("upside down")
     alone = batch["objects"][:, 0, 0] == TINY.names.index("dog")
     assert 0 < turned.sum() < alone.sum() / 2 and not (turned & ~alone).any()
@@ -238,7 +240,7 @@ def test_one_thing_alone_may_be_turned_upside_down() -> None:
 
 def test_signs_come_with_a_batch_whatever_it_is_cut_into() -> None:
     task = JudgeTask(World("gallery", "train"), TINY, seed=3, signs=Signs("gallery", 64, 3))
-    full, parts = task.batch(whole(0, 24)), [task.batch(whole(start, 8)) for start in (0, 8, 16)]
+    full, parts = task.batch(all_rows(0, 24)), [task.batch(all_rows(start, 8)) for start in (0, 8, 16)]
     assert len(full["signs"]) == 24 // SIGNS
     for name in ("signs", "sign_boards", "sign_words"):
         torch.testing.assert_close(full[name], torch.cat([part[name] for part in parts]))
@@ -269,7 +271,7 @@ def test_every_head_learns_a_handful_by_heart() -> None:
     tasks = ("words", "shaped", "view", "light", "made of", "walking", "drinking", "making", "behind", "riding")
     scenes = [task_scene("gallery", "train", task, 0, index) for index, task in enumerate(tasks)]
     task = JudgeTask(Scenes(scenes), TINY)
-    batch = task.batch(whole(0, len(scenes)))
+    batch = task.batch(all_rows(0, len(scenes)))
     none = torch.zeros(len(scenes), dtype=torch.bool)
     batch |= {name: torch.zeros_like(tensor) for name, tensor in batch.items() if name.startswith("unshown")}
     batch |= {"faced": none, "asked": torch.zeros(len(scenes), dtype=torch.int64)}
@@ -329,5 +331,5 @@ def test_boards_that_are_hardly_seen_are_not_read() -> None:
     """From a fifth on, whatever else is reported."""
     names, boxes = ["sign", "sign", "cat"], [(0.1, 0.1, 0.9, 0.9)] * 3
     here = torch.zeros(3, dtype=torch.int64)
-    spotted = Spotted(here, here, here, torch.tensor([0.19, 0.21, 0.9]))
+    spotted = RawDetections(here, here, here, torch.tensor([0.19, 0.21, 0.9]))
     assert list(_words(Detector(GALLERY).eval(), torch.rand(1, 3, 64, 64), spotted, names, boxes)) == [1]

@@ -11,7 +11,7 @@ from torch import Tensor
 from pinxit.models.detector import Detector
 from pinxit.recipes.judge.loss_masks import answers_unshown, names_unshown, places_unshown
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.splits import belongs, held_out
@@ -85,7 +85,7 @@ def test_grounds() -> None:
 
 def test_unshown_answers_get_no_gradient_and_shown_ones_do() -> None:
     task = JudgeTask(World("small", "train"), TINY)
-    batch = task.batch(whole(0, 4)) | {
+    batch = task.batch(all_rows(0, 4)) | {
         "faced": torch.zeros(4, dtype=torch.bool),
         "asked": torch.zeros(4, dtype=torch.int64),
     }

@@ -26,10 +26,10 @@ from pinxit.pipelines.denoise import DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.recipes.capabilities import abilities
 from pinxit.recipes.diffusion.conditions import Noising
-from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser
+from pinxit.recipes.diffusion.denoiser import SwitchingDenoiser, UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.karlo.embedder import AT_ONCE, Projected
+from pinxit.recipes.karlo.embedder import AT_ONCE, UnnormalisedClip
 from pinxit.recipes.karlo.open import open_painter, open_upsampler
 from pinxit.recipes.karlo.painter import KarloPainter
 from pinxit.recipes.requests import PaintRequest
@@ -216,7 +216,7 @@ def test_captions_are_read_as_diffusers_reads_them(karlo: Karlo, painter: KarloP
         torch.testing.assert_close(told["sequence"][mask[row]], states[row][mask[row]], atol=1e-5, rtol=0)
     assert torch.equal(painter.embedder.captions([PROMPT])[0], painter.embedder.conditions(PROMPT)["pooled"])
     assert painter.tokens_over_limit("cat " * 40) == 42 - LENGTH
-    clip, said = Projected(painter.embedder), [PROMPT, "", *["a dog"] * AT_ONCE]
+    clip, said = UnnormalisedClip(painter.embedder), [PROMPT, "", *["a dog"] * AT_ONCE]
     assert np.array_equal(clip.texts(said[:3]), painter.embedder.captions(said[:3]).numpy())
     assert clip.texts(said).shape == (len(said), clip.width) and clip.texts([]).shape == (0, clip.width)
 
@@ -225,7 +225,7 @@ def test_the_last_step_is_the_last_networks_alone(karlo: Karlo, painter: KarloPa
     """In company of items at other steps, too: a call shows its rows to both then, and takes from each its own."""
     assert painter.upsampler is not None
     net = painter.upsampler.denoiser
-    assert isinstance(net, Switching)
+    assert isinstance(net, SwitchingDenoiser)
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     told = {"low_res": torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))}
     sigmas = ENDS.even_sigmas(7)
@@ -236,11 +236,11 @@ def test_the_last_step_is_the_last_networks_alone(karlo: Karlo, painter: KarloPa
     assert isinstance(painter.denoiser, UNetDenoiser)
     variance = {name: rows.expand(3, *rows.shape) for name, rows in painter.embedder.null_conditions.items()}
     small, levels = x[:, :, :8, :8], torch.tensor([sigmas[6], sigmas[5], sigmas[6]])
-    both = Switching(painter.denoiser, painter.denoiser, net.below)(small, levels, variance)
+    both = SwitchingDenoiser(painter.denoiser, painter.denoiser, net.below)(small, levels, variance)
     alone = painter.denoiser(small, levels, variance)
     assert both.fraction is not None and alone.fraction is not None
     assert torch.equal(both.x0, alone.x0) and torch.equal(both.fraction, alone.fraction)
-    swapped = Switching(net.last, net.first, net.below)
+    swapped = SwitchingDenoiser(net.last, net.first, net.below)
     assert not torch.allclose(swapped(x, late, told).x0, other) and not torch.allclose(swapped(x, early, told).x0, one)
 
 

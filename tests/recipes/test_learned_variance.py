@@ -26,7 +26,7 @@ from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import nano
 from pinxit.training.loop import fit
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
@@ -54,8 +54,8 @@ def recorded(task: DiffusionTask, position: int = 0) -> tuple[Tensor, Tensor, Te
     """(loss, x0, z, time, answer) of a batch."""
     seen: list[Any] = []
     hook = task.unet.register_forward_hook(lambda _, given, answer: seen.append((*given[:2], answer)))
-    batch = task.batch(whole(position, 8))
-    loss = task.loss(batch, whole(position, 8))[0]
+    batch = task.batch(all_rows(position, 8))
+    loss = task.loss(batch, all_rows(position, 8))[0]
     hook.remove()
     return (loss, signed(batch["pictures"]), *seen[0])
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pinxit.api import load
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.errors import UsageError
 from pinxit.evaluation.measures import psnr
 from pinxit.functional.vectors import dots, norms, text_diff
@@ -53,7 +53,7 @@ def test_only_who_has_learned_to_edit_edits(painter: UnclipPainter, monkeypatch:
 def picture(seed: int, height: int = 40, width: int = 30) -> Picture:
     """Soft colours of any size."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    return square(coarse, max(height, width), "bicubic")[:height, :width]
+    return square_crop(coarse, max(height, width), "bicubic")[:height, :width]
 
 
 def same(one: Picture, other: Picture) -> bool:
@@ -98,7 +98,7 @@ def test_a_mask_is_true_or_false() -> None:
 def test_a_picture_comes_back_from_the_noise_behind_it(painter: UnclipPainter) -> None:
     """The closer the more steps; and it is the noise that brings it back, for another picture's does not."""
     given = [picture(0), picture(1)]
-    true = [square(one, 16, "area") for one in given]
+    true = [square_crop(one, 16, "area") for one in given]
     found = [painter.reconstruct(given[0], ddim_steps=steps)[0] for steps in (4, 12, 30)]
     quality = [psnr(one, true[0]) for one in found]
     assert quality[0] < quality[1] < quality[2] and quality[2] > 35
@@ -145,7 +145,7 @@ def test_variations_differ_in_their_noise_alone(painter: UnclipPainter) -> None:
 
 
 def test_eta_leads_away_from_the_picture_little_by_little(painter: UnclipPainter) -> None:
-    given, true = picture(0), square(picture(0), 16, "area")
+    given, true = picture(0), square_crop(picture(0), 16, "area")
     none, little, much = (varied(painter, given, count=2, eta=eta, ddim_steps=10) for eta in (0.0, 0.2, 1.0))
     assert same(none[0], none[1]) and same(none[0], painter.reconstruct(given, ddim_steps=10)[0])
     assert not same(little[0], little[1])
@@ -312,7 +312,7 @@ def test_a_picture_is_inverted_with_one_correction_a_step_at_the_size_that_is_dr
         assert (request.sampler, request.options) == ("ddim-inversion", {"refine": 1})
         assert list(request.sigmas) == sorted(request.sigmas) and len(request.sigmas) == 6
         assert request.sigmas[0] == 0 and request.sigmas[-1] == pytest.approx(80)
-        shown = torch.from_numpy(square(given, 16, way)).permute(2, 0, 1) / 127.5 - 1  # type: ignore[arg-type]
+        shown = torch.from_numpy(square_crop(given, 16, way)).permute(2, 0, 1) / 127.5 - 1  # type: ignore[arg-type]
         assert request.start is not None
         torch.testing.assert_close(request.start, shown)
 

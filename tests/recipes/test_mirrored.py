@@ -8,7 +8,7 @@ import pytest
 
 from pinxit.errors import UsageError
 from pinxit.recipes.clip.mirrored import mirrored_pairs
-from tests.recipes.shelf import Shelf, noise
+from tests.recipes.memory_bank import MemoryBank, noise
 
 
 def scene(relation: str, *names: str, pattern: str = "position", **told: Any) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def scene(relation: str, *names: str, pattern: str = "position", **told: Any) ->
 
 
 def bank(*facts: dict[str, Any] | None) -> Any:
-    return Shelf(noise(len(facts), 4), facts=facts)
+    return MemoryBank(noise(len(facts), 4), facts=facts)
 
 
 BASE = scene("left of", "cat", "dog")

@@ -24,10 +24,10 @@ from pinxit.recipes.onnx_networks import export_onnx, step_of
 from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.weights import onnx_files
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.onnx_files import Network, Written, check_installed, write_onnx
+from pinxit.weights.onnx_files import Network, WrittenNetwork, check_installed, write_onnx
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
-from tests.models.test_ambient import in_double
+from tests.models.test_torch_defaults import in_double
 from tests.recipes.imagens import WIDTH, save_random_imagen, talking
 from tests.recipes.painters import save_random_checkpoint
 
@@ -82,7 +82,7 @@ def test_the_description_names_inputs_and_no_place_on_this_machine(dalle: tuple[
 def test_the_tokenizer_of_a_published_clip_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ClipTokenizer([("a", "b")]).save(tmp_path / "clip")
     checkpoint = SimpleNamespace(folder=tmp_path / "clip", hash="0")
-    written = Written("clip-text.onnx", {}, ("vector",), 0.0, {})
+    written = WrittenNetwork("clip-text.onnx", {}, ("vector",), 0.0, {})
     monkeypatch.setattr(onnx_networks, "_networks", lambda name: (checkpoint, [None]))
     monkeypatch.setattr(onnx_networks, "write_onnx", lambda network, folder: written)
     export_onnx("clip", tmp_path / "onnx")
@@ -102,9 +102,9 @@ def test_the_tokenizer_of_weights_of_others_goes_along(tmp_path: Path, monkeypat
     (tmp_path / "hf/tokenizer.json").write_text(json.dumps(words))
     made: list[Network] = []
 
-    def write(network: Network, folder: Path) -> Written:
+    def write(network: Network, folder: Path) -> WrittenNetwork:
         made.append(network)
-        return Written(network.name, {}, ("vector",), 0.0, {})
+        return WrittenNetwork(network.name, {}, ("vector",), 0.0, {})
 
     monkeypatch.setattr(ClipEncoder, "open", lambda name, device: SimpleNamespace(model=model))
     monkeypatch.setattr(onnx_networks, "write_onnx", write)

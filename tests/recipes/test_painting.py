@@ -16,9 +16,9 @@ from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.pipelines.work import Job
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.recipes.dalle.painter import DallePainter
-from pinxit.recipes.jobs import PaintProgress, run_jobs, together
+from pinxit.recipes.jobs import PaintProgress, collect_results, run_jobs
 from pinxit.recipes.painting import picture_facts
 from pinxit.types import Prompt
 from tests.recipes.painters import random_painter
@@ -207,10 +207,10 @@ def test_progress_of_many_prompts_rises_over_all_of_them() -> None:
 
 def test_prompts_that_end_together_end_the_progress() -> None:
     """Two that are ranked in one call of two lanes: the second was done before anybody waited for it."""
-    worker, shares = Each(lambda items: [[0] for _ in items], tile=2), list[float]()
+    worker, shares = FunctionWorker(lambda items: [[0] for _ in items], tile=2), list[float]()
     engine = Engine(Graph([Stage("it", worker)], {}))
     jobs = [Job([(("it",), None)]) for _ in range(2)]
-    found = together(lambda watch: run_jobs(engine, jobs, watch), 2, lambda done: shares.append(done.share))
+    found = collect_results(lambda watch: run_jobs(engine, jobs, watch), 2, lambda done: shares.append(done.share))
     assert found == [[0], [0]] and shares == [0.5, 1.0]
 
 

@@ -52,7 +52,7 @@ def job(painter: Painter, asked: PaintRequest, **about: Any) -> Job:
 
 def engine_of(painter: Painter) -> Engine:
     upsampler = getattr(painter, "upsampler", None)
-    return Engine(painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph))
+    return Engine(painter.graph if upsampler is None else painter.graph.joined_with(upsampler.graph))
 
 
 def alone(painter: Painter, asked: PaintRequest) -> str:

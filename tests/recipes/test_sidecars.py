@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pinxit.data.chunks import halves
+from pinxit.data.chunks import to_float16
 from pinxit.errors import UsageError
 from pinxit.recipes import sidecars
 from pinxit.recipes.clip.encoder import BATCH as OWN
@@ -47,7 +47,7 @@ def test_clip_sees_the_pictures_of_a_shard_as_if_all_at_once() -> None:
     found = ClipRowEncoder(encoder).of(iter(shown), [("a", "b")] * PICTURES)
     usable = [row for row in range(PICTURES) if row not in BROKEN]
     expected = np.zeros((PICTURES, encoder.width), np.float16)
-    expected[usable] = halves(encoder.pictures([shown[row] for row in usable]), "it")
+    expected[usable] = to_float16(encoder.pictures([shown[row] for row in usable]), "it")
     assert np.array_equal(found["pictures"].numpy(), expected) and len({row.tobytes() for row in expected}) > 100
     assert found["starts"].tolist() == list(range(0, 2 * PICTURES + 1, 2)) and len(found["captions"]) == 2 * PICTURES
 

@@ -34,7 +34,7 @@ from pinxit.recipes.unclip.config import UnclipConfig
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train as train_unclip
 from pinxit.training.draws import key
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.training.state import FILE
 from pinxit.weights.checkpoint import fingerprint, open_checkpoint
 from tests.recipes import imagens, squares, unclips
@@ -102,7 +102,7 @@ def test_dalle_learns_from_a_stream_and_codes_beside_its_shards(shards: Path, tm
     there = encode(run.dvae(), stream.pictures[:], torch.device("cpu"))
     assert np.array_equal(codes[range(8)], there) and len({row.tobytes() for row in there}) > 1
     task = TransformerTask(run.config, codes, stream.captions, run.tokenizer())
-    batch, rows = task.batch(whole(8, 8)), codes.order(whole(8, 8), key(run.config.seed, "transformer order"))
+    batch, rows = task.batch(all_rows(8, 8)), codes.order(all_rows(8, 8), key(run.config.seed, "transformer order"))
     assert sorted(rows.tolist()) == list(range(8))
     assert np.array_equal(batch["codes"].numpy(), there[rows].reshape(8, -1))
     encoder = DvaeRowEncoder(run.dvae(), torch.device("cpu"))
@@ -144,8 +144,8 @@ def test_unclip_learns_from_a_stream_and_what_clip_says_beside_its_shards(shards
     for found, expected in pairs:
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
     task = run.prior_task(run.priors[0].name)
-    rows = run.stream.order(whole(8, 8), key(run.config.seed, f"{task.name} order")).tolist()
-    batch = task.batch(whole(8, 8))
+    rows = run.stream.order(all_rows(8, 8), key(run.config.seed, f"{task.name} order")).tolist()
+    batch = task.batch(all_rows(8, 8))
     if "embedding" in batch:
         torch.testing.assert_close(batch["embedding"], run.pairs.coordinates(rows))
     given = unclip(
@@ -188,7 +188,7 @@ def test_imagen_is_told_captions_from_sidecars(shards: Path, tmp_path: Path) -> 
     tasks = [run.task("base") for run in (plain, told, given)]
     assert all(isinstance(task.bank, Stream) for task in tasks) and isinstance(tasks[1].stored, StreamTexts)
     for first in (0, 8, 16):
-        read, *others = (task.batch(whole(first, 8)) for task in tasks)
+        read, *others = (task.batch(all_rows(first, 8)) for task in tasks)
         for batch in others:
             assert torch.equal(batch["pictures"], read["pictures"])
             kept = read["mask"].any(1)

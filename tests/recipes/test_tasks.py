@@ -36,12 +36,12 @@ from pinxit.text.encoders import TextEncoder
 from pinxit.training import draws
 from pinxit.training.draws import row_streams
 from pinxit.training.parallel import Ranks
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.training.step import with_counts
 from pinxit.types import EncodedText
 from pinxit.world.world import World
+from tests.recipes.memory_bank import SAID, MemoryBank, noise
 from tests.recipes.painters import tokenizer
-from tests.recipes.shelf import SAID, Shelf, noise
 from tests.recipes.test_judge import TINY
 
 PLAIN = ClassifierConfig(size=16, held_out=4, width=8, blocks=(1, 1, 1, 1), augment=Augment())
@@ -66,7 +66,7 @@ def reader() -> TextEncoder:
 
 
 def shelf(side: int) -> Any:
-    return Shelf(noise(40, side))
+    return MemoryBank(noise(40, side))
 
 
 def classifier(seed: int) -> ClassifierTask:
@@ -126,7 +126,7 @@ def mirrored(seed: int) -> ClipTask:
 def test_all_of_an_uneven_update_cannot_be_pairs() -> None:
     task = mirrored(0)
     task.config = replace(task.config, mirrored=1.0)
-    assert [len(task._rows(whole(0, count))) for count in (2, 3, 7)] == [2, 3, 7]
+    assert [len(task._rows(all_rows(0, count))) for count in (2, 3, 7)] == [2, 3, 7]
 
 
 class FakePairs:
@@ -172,10 +172,10 @@ def test_what_a_batch_shows_and_says_hangs_on_seed_and_place(name: str) -> None:
     make, parts = BATCHES[name]
     task, other = make(0), make(1)
     here, again, later, elsewhere = (
-        task.batch(whole(0, 16)),
-        make(0).batch(whole(0, 16)),
-        task.batch(whole(16, 16)),
-        other.batch(whole(0, 16)),
+        task.batch(all_rows(0, 16)),
+        make(0).batch(all_rows(0, 16)),
+        task.batch(all_rows(16, 16)),
+        other.batch(all_rows(0, 16)),
     )
     for part in parts:
         assert torch.equal(here[part], again[part]), part
@@ -192,10 +192,11 @@ def test_what_a_loss_draws_hangs_on_seed_and_place(name: str) -> None:
         for parameter in module.parameters():  # an untrained network answers nothing, whatever it sees
             nn.init.normal_(parameter, std=0.05)
         other.modules()[key].load_state_dict(module.state_dict())
-    batch = task.batch(whole(0, 8))
+    batch = task.batch(all_rows(0, 8))
     with torch.no_grad():
         here, again, later, elsewhere = (
-            float(one.loss(batch, whole(place, 8))[0]) for one, place in ((task, 0), (task, 0), (task, 8), (other, 0))
+            float(one.loss(batch, all_rows(place, 8))[0])
+            for one, place in ((task, 0), (task, 0), (task, 8), (other, 0))
         )
     assert here == again and here != later and here != elsewhere
 
@@ -218,7 +219,7 @@ def check_law(task: Any, size: int) -> None:
 
     So are the numbers that are logged. But for losses that compare rows with each other.
     """
-    full = whole(16, 8)
+    full = all_rows(16, 8)
     unvaried(task)
     batch, pieces = task.batch(full), list(full.cut(size))
     parts = [task.batch(rows) for rows in pieces]
@@ -243,14 +244,14 @@ def test_every_token_of_an_update_counts_the_same_however_long_captions_are() ->
     task = transformer(0)
     for parameter in task.transformer.parameters():
         nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
-    batch, pieces = task.batch(whole(16, 8)), list(whole(16, 8).cut(2))
+    batch, pieces = task.batch(all_rows(16, 8)), list(all_rows(16, 8).cut(2))
     tokens = [int((task.batch(rows)["text"] != 0).sum()) for rows in pieces]
     assert len(set(tokens)) > 2
     parts = with_counts(task, [(rows, task.batch(rows)) for rows in pieces], Ranks())
     with torch.no_grad():
-        loss, numbers = task.loss(batch, whole(16, 8))
+        loss, numbers = task.loss(batch, all_rows(16, 8))
         cut = [task.loss(part, rows) for rows, part in parts]
-        none = task.loss(batch | {"text": torch.zeros_like(batch["text"]), "tokens": torch.zeros(())}, whole(16, 8))
+        none = task.loss(batch | {"text": torch.zeros_like(batch["text"]), "tokens": torch.zeros(())}, all_rows(16, 8))
     assert float(sum(one for one, _ in cut)) / 4 == pytest.approx(float(loss), rel=1e-5)
     assert float(sum(one["text"] for _, one in cut)) / 4 == pytest.approx(float(numbers["text"]), rel=1e-5)
     assert float(none[1]["text"]) == 0 and torch.isfinite(none[0])
@@ -261,7 +262,7 @@ def test_halves_are_of_the_times_that_are_trained_on() -> None:
     task = diffusion(0)
     task.span = (0.0, 0.01)
     with torch.no_grad():
-        loss, numbers = task.loss(task.batch(whole(0, 8)), whole(0, 8))
+        loss, numbers = task.loss(task.batch(all_rows(0, 8)), all_rows(0, 8))
     noisy, clean = (float(numbers[name]) for name in ("noisy", "clean"))
     assert noisy > 0 and clean > 0 and (noisy + clean) / 2 == pytest.approx(float(loss), rel=1e-5)
 
@@ -275,11 +276,11 @@ def test_what_is_made_of_rows_is_what_is_made_of_their_parts(name: str, size: in
 def test_which_rows_are_redrawn_is_settled_for_the_whole_update() -> None:
     for share, count in ((0.5, 4), (0.3, 2), (1.0, 8), (0.0, 0)):
         task = clip(0, redrawn=share)
-        found = task.reconstructed(whole(24, 8)).tolist()
+        found = task.reconstructed(all_rows(24, 8)).tolist()
         assert len(set(found)) == len(found) == count
-        parts = [task.reconstructed(rows) + rows.start for rows in whole(24, 8).cut(2)]
+        parts = [task.reconstructed(rows) + rows.start for rows in all_rows(24, 8).cut(2)]
         assert np.concatenate(parts).tolist() == found
-    assert {tuple(clip(0, redrawn=0.5).reconstructed(whole(8 * k, 8)).tolist()) for k in range(50)} != {(0, 2, 4, 6)}
+    assert {tuple(clip(0, redrawn=0.5).reconstructed(all_rows(8 * k, 8)).tolist()) for k in range(50)} != {(0, 2, 4, 6)}
 
 
 def test_a_classifier_learns_from_what_is_not_held_out() -> None:
@@ -289,7 +290,7 @@ def test_a_classifier_learns_from_what_is_not_held_out() -> None:
         with pytest.raises(UsageError, match=f"held_out={held_out} must be below pictures=40"):
             ClassifierConfig(pictures=40, held_out=held_out)
     task = ClassifierTask(replace(PLAIN, held_out=39), ("a", "b"), shelf(16))
-    assert len(np.unique(task.batch(whole(0, 8))["pictures"].numpy(), axis=0)) == 1
+    assert len(np.unique(task.batch(all_rows(0, 8))["pictures"].numpy(), axis=0)) == 1
 
 
 def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
@@ -297,7 +298,7 @@ def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
     stored = {row.tobytes() for row in bank.pictures}
     for augment, known in ((Augment(), range(16, 17)), (Augment(0.25, mirror=True), range(3))):
         task = ClassifierTask(replace(PLAIN, augment=augment), ("a", "b"), bank)
-        assert sum(row.tobytes() in stored for row in task.batch(whole(0, 16))["pictures"].numpy()) in known
+        assert sum(row.tobytes() in stored for row in task.batch(all_rows(0, 16))["pictures"].numpy()) in known
 
 
 class Recognises(nn.Module):
@@ -325,7 +326,7 @@ def test_clip_is_scored_on_what_is_held_out_by_first_captions() -> None:
     """Of the last four pictures one is told of wrongly, of those before all are."""
     pictures = np.arange(12, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(32, 2).repeat(3, 3)
     captions = [(str(100 + row), str(row)) for row in range(8)] + [("8", "0"), ("9", "0"), ("10", "0"), ("99", "11")]
-    task = ClipTask(replace(CLIP, held_out=4), Shelf(pictures, captions), Numbers())  # type: ignore[arg-type]
+    task = ClipTask(replace(CLIP, held_out=4), MemoryBank(pictures, captions), Numbers())  # type: ignore[arg-type]
     task.clip = Recognises()  # type: ignore[assignment]
     assert task.scores() == {"zero_shot": 0.75}
     task.config = replace(CLIP, held_out=12)
@@ -335,7 +336,7 @@ def test_clip_is_scored_on_what_is_held_out_by_first_captions() -> None:
 def dvae_loss(config: DalleConfig, position: int) -> tuple[float, dict[str, float]]:
     task = DVAETask(config, shelf(32))
     with torch.no_grad():
-        loss, parts = task.loss(task.batch(whole(0, 4)), whole(position, 4))
+        loss, parts = task.loss(task.batch(all_rows(0, 4)), all_rows(position, 4))
     return float(loss), {name: float(part) for name, part in parts.items()}
 
 
@@ -353,17 +354,17 @@ def test_groups_of_a_bank_stay_together_and_come_one_after_the_other() -> None:
     task = ClipTask(replace(CLIP, group=4, held_out=0), shelf(32), tokenizer())
     assert task.bank is not None and len(task.bank) == 40
     every = order_batch(0, 40, 40, draws.key(CLIP.seed, "clip order"), 4).tolist()
-    assert [row for position in range(0, 40, 8) for row in task._rows(whole(position, 8)).tolist()] == every
+    assert [row for position in range(0, 40, 8) for row in task._rows(all_rows(position, 8)).tolist()] == every
     assert sorted(every) == list(range(40)) and all(every[k] // 4 == every[k + 3] // 4 for k in range(0, 40, 4))
 
 
 def test_the_dvae_tells_the_mean_of_its_spread_and_the_codes_it_used() -> None:
     task = DVAETask(GUMBEL, shelf(32))
-    batch = task.batch(whole(0, 4))
+    batch = task.batch(all_rows(0, 4))
     with torch.no_grad():
-        _, parts = task.loss(batch, whole(0, 4))
+        _, parts = task.loss(batch, all_rows(0, 4))
         x = batch["pictures"].permute(0, 3, 1, 2).float() / 255
-        out = task.dvae(x, 1.0, row_streams(GUMBEL.seed, "gumbel", whole(0, 4), x.device))
+        out = task.dvae(x, 1.0, row_streams(GUMBEL.seed, "gumbel", all_rows(0, 4), x.device))
     assert float(parts["ln_b"]) == pytest.approx(float(out.ln_b.mean()), abs=1e-6)
     assert int(parts["codes_used"]) == len(out.codes.unique())
 
@@ -397,7 +398,7 @@ def test_an_upsampler_learns_from_means() -> None:
     batch = task.blank(4)
     rows, columns = torch.meshgrid(*[torch.arange(batch["pictures"].shape[1])] * 2, indexing="ij")
     batch["pictures"] = (255 * ((rows + columns) % 2)).byte()[None, :, :, None].expand(4, -1, -1, 3)
-    task.loss(batch, whole(0, 4))
+    task.loss(batch, all_rows(0, 4))
     low_res = overhears.given["low_res"]
     torch.testing.assert_close(low_res, torch.zeros_like(low_res), atol=1e-6, rtol=0)
 
@@ -407,7 +408,7 @@ def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(judge_training, "corrupted", lambda x, generator: torch.full_like(x, 0.5))
     task = judge(0)
     task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
-    task.loss(task.batch(whole(0, 4)), whole(0, 4))
+    task.loss(task.batch(all_rows(0, 4)), all_rows(0, 4))
     assert len(shown) == 1 and (shown[0] == 0.5).all()
 
 
@@ -423,7 +424,7 @@ def test_what_a_network_drops_hangs_on_seed_and_place_alone(monkeypatch: pytest.
     config = replace(BASE, unet=replace(BASE.unet, dropout=0.5))
     task, other = (DiffusionTask("base", config, seed, (6, 32), shelf(config.size), reader()) for seed in (0, 1))
     first: list[Tensor] = []
-    for one, rows in ((task, whole(8, 4)), (other, whole(8, 4)), (task, whole(12, 4)), (task, whole(8, 4))):
+    for one, rows in ((task, all_rows(8, 4)), (other, all_rows(8, 4)), (task, all_rows(12, 4)), (task, all_rows(8, 4))):
         torch.rand(3)
         state = torch.get_rng_state()
         masks.clear()
@@ -437,12 +438,12 @@ def test_what_a_network_drops_hangs_on_seed_and_place_alone(monkeypatch: pytest.
 
 def test_processes_make_the_batches_of_what_is_on_disk_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not where captions are read by a network on the GPU as they come, nor where a stream holds connections."""
-    monkeypatch.setattr("pinxit.recipes.diffusion.task.Bank", Shelf)
+    monkeypatch.setattr("pinxit.recipes.diffusion.task.Bank", MemoryBank)
     read, blind = diffusion(0), diffusion(0)
     blind.config = replace(BASE, unet=replace(BASE.unet, text=0))
-    assert (read.apart(), blind.apart()) == (False, True)
+    assert (read.can_fork(), blind.can_fork()) == (False, True)
     some: Any = read.bank
     read.stored = some  # whatever they are: only that there are some
-    assert read.apart()
+    assert read.can_fork()
     read.bank = None
-    assert not read.apart()
+    assert not read.can_fork()

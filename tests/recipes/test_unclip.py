@@ -43,7 +43,7 @@ from pinxit.text.encoders import open_text_encoder
 from pinxit.training import state as states
 from pinxit.training.loop import fit
 from pinxit.training.plan import Plan
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find
 from pinxit.world.world import World
@@ -136,7 +136,7 @@ class Many:
     """Shares of what is dropped, over many batches."""
 
     def __init__(self, task: PriorTask | DiffusionTask, batches: int) -> None:
-        found = [task.batch(whole(64 * k, 64)) for k in range(batches)]
+        found = [task.batch(all_rows(64 * k, 64)) for k in range(batches)]
         self.rows = 64 * batches
         self.captions = float(torch.cat([~batch["mask"].any(1) for batch in found]).float().mean())
         images = [batch["image"] for batch in found if "image" in batch]
@@ -156,14 +156,14 @@ def test_captions_and_embeddings_are_dropped_as_often_as_they_should_be(run: Unc
 
 def test_the_decoder_is_told_the_embedding_of_the_very_picture(run: UnclipRun) -> None:
     task, bank, expected = run.decoder_task(), run.bank(), run.pairs.coordinates(range(8))
-    batch = task.batch(whole(0, 8))
+    batch = task.batch(all_rows(0, 8))
     for picture, image in zip(batch["pictures"].numpy(), batch["image"], strict=True):
         row = next(row for row in range(8) if np.array_equal(picture, bank.pictures[row]))
         assert torch.equal(image, expected[row]) or not image.any()
-    again = with_embeddings(task, lambda rows: torch.zeros(len(rows), 6)).batch(whole(0, 8))
+    again = with_embeddings(task, lambda rows: torch.zeros(len(rows), 6)).batch(all_rows(0, 8))
     assert torch.equal(again["pictures"], batch["pictures"]) and torch.equal(again["mask"], batch["mask"])
     with pytest.raises(UsageError, match=r"unet\.image=6 wants embeddings, and none are here"):
-        with_embeddings(task, None).batch(whole(0, 8))
+        with_embeddings(task, None).batch(all_rows(0, 8))
 
 
 def with_embeddings(task: DiffusionTask, image_rows: ImageRows | None) -> DiffusionTask:
@@ -199,17 +199,17 @@ def test_holes_of_training_hide_what_is_to_be_painted(run: UnclipRun) -> None:
     task = replace(run, config=holed).decoder_task()
     told: list[Tensor] = []
     task.unet.register_forward_hook(lambda _, given, answer: told.append(given[2]["masked"]))
-    batch = task.batch(whole(0, 8))
-    loss = task.loss(batch, whole(0, 8))[0]
+    batch = task.batch(all_rows(0, 8))
+    loss = task.loss(batch, all_rows(0, 8))[0]
     x0, (masked,) = batch["pictures"].permute(0, 3, 1, 2) / 127.5 - 1, told
     paint = masked[:, 3].bool()[:, None]
     assert paint.any() and not paint.all() and set(masked[:, 3].flatten().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(masked[:, :3], x0.masked_fill(paint, 0.0))
-    assert torch.equal(batch["pictures"], plain.batch(whole(0, 8))["pictures"])
+    assert torch.equal(batch["pictures"], plain.batch(all_rows(0, 8))["pictures"])
     torch.testing.assert_close(
-        loss, plain.loss(batch, whole(0, 8))[0]
+        loss, plain.loss(batch, all_rows(0, 8))[0]
     )  # at first the base's answer: what is new is zero
-    assert not torch.equal(task.loss(batch, whole(8, 8))[0], loss)
+    assert not torch.equal(task.loss(batch, all_rows(8, 8))[0], loss)
 
 
 @pytest.mark.parametrize("name", ["prior", "components"])
@@ -218,12 +218,12 @@ def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: s
     about = run.config.prior(name)
     plan = Plan(images=8 * 250, batch=8, lr=3e-3, warmup=80, ema=0.95, precision="fp32", clip=1.0)
     task = PriorTask(replace(about, plan=plan, drop=0.0), 0, run.pairs)
-    batch = task.batch(whole(0, 8))
+    batch = task.batch(all_rows(0, 8))
     with torch.no_grad():
-        before = float(task.loss(batch, whole(0, 8))[0])
+        before = float(task.loss(batch, all_rows(0, 8))[0])
     fit(task, plan, tmp_path, "cpu", progress=False)
     with torch.no_grad():
-        after = float(torch.stack([task.loss(batch, whole(position, 8))[0] for position in range(0, 64, 8)]).mean())
+        after = float(torch.stack([task.loss(batch, all_rows(position, 8))[0] for position in range(0, 64, 8)]).mean())
     assert after < 0.2 * before
     found, expected, space = drawn(run, task), run.vectors.image_embeddings(range(8)), run.space
     if about.network.buckets:
@@ -251,9 +251,12 @@ def drawn(run: UnclipRun, task: PriorTask) -> Tensor:
 def test_a_prior_starts_as_the_mean_and_its_loss_is_the_variance(run: UnclipRun) -> None:
     """x0 = 0 is answered at first, so that the loss is the mean square of the coordinates, and the tokens' ln Q."""
     task, tokens = run.prior_task("prior"), run.prior_task("components")
-    batch = task.batch(whole(0, 8))
+    batch = task.batch(all_rows(0, 8))
     with torch.no_grad():
-        losses = float(task.loss(batch, whole(0, 8))[0]), float(tokens.loss(tokens.batch(whole(0, 8)), whole(0, 8))[0])
+        losses = (
+            float(task.loss(batch, all_rows(0, 8))[0]),
+            float(tokens.loss(tokens.batch(all_rows(0, 8)), all_rows(0, 8))[0]),
+        )
     assert losses[0] == pytest.approx(float(batch["embedding"].square().mean()), rel=1e-5)
     assert losses[1] == pytest.approx(np.log(4), rel=1e-5)
 
@@ -325,7 +328,7 @@ def test_a_decoder_begins_as_the_shipped_base() -> None:
 
     These cost it a hundredth where there are captions.
     """
-    imagen, rows = open_checkpoint(find("imagen-tiny")), whole(0, 8)
+    imagen, rows = open_checkpoint(find("imagen-tiny")), all_rows(0, 8)
     grown = with_models(tiny(), imagen)
     unet = grown.decoder.unet
     plain = replace(grown.decoder, unet=replace(unet, image=0, image_hidden=0, masked=0))
@@ -441,8 +444,8 @@ def test_an_upsampler_learns_on_damaged_pictures_and_paints_from_plain_ones(run:
     task = DiffusionTask("upsampler", config, 0, (12, 32), run.upsampler_task("upsampler").bank)
     told: list[dict[str, Tensor]] = []
     task.unet.register_forward_hook(lambda _, given, answer: told.append(given[2]))
-    batch = task.batch(whole(0, 8))
-    task.loss(batch, whole(0, len(batch["pictures"])))
+    batch = task.batch(all_rows(0, 8))
+    task.loss(batch, all_rows(0, len(batch["pictures"])))
     (conditions,) = told
     assert conditions.keys() == {"low_res"} and conditions["low_res"].shape == (8, 3, 16, 16)
     small = avg_pool2d(signed(batch["pictures"]), 2)
@@ -452,7 +455,7 @@ def test_an_upsampler_learns_on_damaged_pictures_and_paints_from_plain_ones(run:
         torch.testing.assert_close(conditions["low_res"], Noising().plain(gaussian_blur(small), 16)["low_res"])
     repeated: list[dict[str, Tensor]] = []
     task.unet.register_forward_hook(lambda _, given, answer: repeated.append(given[2]))
-    task.loss(batch, whole(0, len(batch["pictures"])))
+    task.loss(batch, all_rows(0, len(batch["pictures"])))
     assert torch.equal(repeated[0]["low_res"], conditions["low_res"]), "a function of the position"
 
 
@@ -471,13 +474,13 @@ def test_a_small_one_learns_from_the_world(tmp_path: Path) -> None:
     prior, decoder = run.prior_task("prior"), run.decoder_task()
     prior.prior.load_state_dict(weights(run, "prior"))
     decoder.unet.load_state_dict(weights(run, "decoder"))
-    batch, other = prior.batch(whole(0, 256)), prior.batch(whole(4096, 256))
+    batch, other = prior.batch(all_rows(0, 256)), prior.batch(all_rows(4096, 256))
     names = run.config.prior("prior").network.conditions()
     with torch.no_grad():
-        own = float(prior.loss(batch, whole(0, 256))[0])
-        swapped = float(prior.loss(batch | {name: other[name] for name in names}, whole(0, 256))[0])
+        own = float(prior.loss(batch, all_rows(0, 256))[0])
+        swapped = float(prior.loss(batch | {name: other[name] for name in names}, all_rows(0, 256))[0])
         assert own < 0.7 * float(batch["embedding"].square().mean()) and own < 0.8 * swapped
-        batch, losses = decoder.batch(whole(0, 256)), {}
+        batch, losses = decoder.batch(all_rows(0, 256)), {}
         batch |= {"mask": torch.zeros_like(batch["mask"]), "image": run.pairs.coordinates(range(256))}
         batch["pictures"] = torch.from_numpy(np.array(run.bank().pictures[:256]))
         for name, image in {
@@ -485,7 +488,7 @@ def test_a_small_one_learns_from_the_world(tmp_path: Path) -> None:
             "none": batch["image"] * 0,
             "other": batch["image"].roll(1, 0),
         }.items():
-            losses[name] = float(decoder.loss(batch | {"image": image}, whole(0, 256))[0])
+            losses[name] = float(decoder.loss(batch | {"image": image}, all_rows(0, 256))[0])
     assert losses["own"] < 0.95 * losses["none"] and losses["own"] < 0.8 * losses["other"], losses
 
 

@@ -20,7 +20,7 @@ from pinxit.recipes.unclip.first_inputs import averages, first_inputs, regressio
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train
 from pinxit.training.draws import seeded
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from pinxit.weights.checkpoint import open_checkpoint
 
 pytest.importorskip("transformers")
@@ -65,7 +65,7 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
     assert brought is not None
     task.unet.load_state_dict({name: value.float() for name, value in brought["decoder"].items()}, strict=False)
     conditioning, task.drop, task.drop_image = task.unet.conditioning, 0.0, 0.0
-    batch = task.shortest_captions(whole(0, 8))
+    batch = task.shortest_captions(all_rows(0, 8))
     none = torch.zeros_like(batch["mask"])
     time = torch.zeros(8)
     with torch.inference_mode():
@@ -101,7 +101,7 @@ def test_the_shortest_caption_of_each_picture_is_read(tmp_path: Path, monkeypatc
         order=task.bank.order, captions=[["a long caption", "short", "a longer one"]] * len(task.bank)
     )
     monkeypatch.setattr(task, "bank", bank)
-    wanted, found = texts(task.reader, ["short"] * 8, 8), task.shortest_captions(whole(0, 8))
+    wanted, found = texts(task.reader, ["short"] * 8, 8), task.shortest_captions(all_rows(0, 8))
     assert torch.equal(found["sequence"], wanted["sequence"].cpu()) and torch.equal(found["mask"], wanted["mask"].cpu())
 
 

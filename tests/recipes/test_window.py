@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pinxit.errors import UsageError
-from pinxit.recipes.diffusion.window import Framed, Window, nothing_kept, outpainted
+from pinxit.recipes.diffusion.window import PositionedWindow, Window, nothing_kept, outpainted
 from pinxit.types import Mask
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_the_window_holds_all_that_is_painted(
     shape: tuple[int, int], box: tuple[int, int, int, int], side: int, corner: tuple[int, int]
 ) -> None:
     whole, hole = picture(*shape), mask(*shape, *box)
-    framed = Framed.of(whole, hole)
+    framed = PositionedWindow.of(whole, hole)
     assert framed.window.picture.shape == (side, side, 3) and framed.corner == corner
     beyond = side * side - np.prod([min(side, length) for length in shape])
     assert framed.window.paint.sum() == hole.paint.sum() + beyond, "what lies beyond the edge is painted too"
@@ -52,7 +52,7 @@ def test_the_window_holds_all_that_is_painted(
     assert np.array_equal(found[hole.paint], painted[framed.window.paint & inside(framed, shape)])
 
 
-def inside(framed: Framed, shape: tuple[int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def inside(framed: PositionedWindow, shape: tuple[int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Which of the window's pixels are the picture's."""
     rows, columns = (np.arange(len(framed.window.paint)) + start for start in framed.corner)
     there = ((rows >= 0) & (rows < shape[0]))[:, None] & ((columns >= 0) & (columns < shape[1]))
@@ -75,7 +75,7 @@ def test_white_is_painted_and_black_is_kept() -> None:
     drawn = np.zeros((16, 16, 3), np.uint8)
     drawn[:4] = 255
     whole = picture(16, 16)
-    framed = Framed.of(whole, Mask.of(drawn))
+    framed = PositionedWindow.of(whole, Mask.of(drawn))
     told = framed.window.conditions(16)["masked"]
     assert told.shape == (4, 16, 16) and (told[3, :4] == 1).all() and (told[3, 4:] == 0).all()
     assert (told[:3, :4] == 0).all()
@@ -91,9 +91,9 @@ def test_nothing_kept_is_a_window_of_white() -> None:
 
 def test_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="the mask has 20 x 10 pixels and the picture 10 x 20: make them the same"):
-        Framed.of(picture(20, 10), mask(10, 20, 0, 0, 2, 2))
+        PositionedWindow.of(picture(20, 10), mask(10, 20, 0, 0, 2, 2))
     with pytest.raises(UsageError, match="keeps the whole picture: white says where to paint, and it has none"):
-        Framed.of(picture(20, 10), mask(20, 10, 0, 0, 0, 0))
+        PositionedWindow.of(picture(20, 10), mask(20, 10, 0, 0, 0, 0))
 
 
 def test_outpainting_adds_what_is_painted_and_keeps_the_rest() -> None:

@@ -27,7 +27,7 @@ from pinxit.recipes.capabilities import Edits
 from pinxit.serve import edits, images, jobs, upload_decoder
 from pinxit.serve.job_results import store_results
 from pinxit.serve.paint_plan import PaintPlan
-from pinxit.serve.uploads import UNCOUNTED, Places
+from pinxit.serve.uploads import UNCOUNTED, UploadSlots
 from tests.recipes.painters import random_painter
 from tests.serve.running import Running
 from tests.serve.test_jobs import ended
@@ -253,7 +253,7 @@ def test_places_are_given_in_the_order_of_arrival() -> None:
     """A request of many pictures is not overtaken, takes all at most, and one that leaves the queue takes none."""
 
     async def play() -> None:
-        places, within, leave = Places(4), list[str](), asyncio.Event()
+        places, within, leave = UploadSlots(4), list[str](), asyncio.Event()
 
         async def asks(name: str, count: int) -> None:
             async with places.of(count):
@@ -283,7 +283,7 @@ def test_places_are_given_in_the_order_of_arrival() -> None:
 def test_uploads_of_who_has_left_are_not_checked(server: Running, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Or a server that is slower than its clients' patience would only work for those that have left."""
     uploads, decoded, open_now = server.context.uploads, list[str](), server.server.server_state.connections
-    decode, places = uploads.decode, Places(UNCOUNTED)
+    decode, places = uploads.decode, UploadSlots(UNCOUNTED)
 
     async def decoding(data: bytes, param: str) -> Any:
         decoded.append(param)

@@ -21,7 +21,7 @@ import pytest
 from pinxit.errors import PinxitError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Event
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.serve import replicas
 from pinxit.serve.catalog import Catalog, ServerJob
 from pinxit.serve.dispatcher import Dispatcher
@@ -33,7 +33,7 @@ from tests.processes import below
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.running import Running, running
 
-GRAPH = Graph([Stage("a", Each(lambda items: [0 for _ in items]))], {"r": ["a"]})
+GRAPH = Graph([Stage("a", FunctionWorker(lambda items: [0 for _ in items]))], {"r": ["a"]})
 BEGUN_IT = RemoteEvent(BEGUN, None, 0.0)
 DONE = RemoteEvent("done", ["a picture"], 1.0, {"a": 2.0})
 Script = list[RemoteEvent | Exception]

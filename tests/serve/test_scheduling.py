@@ -21,7 +21,7 @@ import pytest
 from pinxit.errors import PinxitError, UsageError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.recipes.requests import PaintRequest
 from pinxit.serve import paint_plan
 from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs, _held_uploads
@@ -48,7 +48,7 @@ def slow_graph(seconds: float, broken: set[Any] = frozenset()) -> Graph:  # type
             raise ArithmeticError("poison")
         return [item.job.client for item in items]
 
-    return Graph([Stage("work", Each(work))], {})
+    return Graph([Stage("work", FunctionWorker(work))], {})
 
 
 def waiting_graph(go: threading.Event) -> Graph:
@@ -56,7 +56,7 @@ def waiting_graph(go: threading.Event) -> Graph:
         go.wait(60)
         return [None] * len(items)
 
-    return Graph([Stage("work", Each(work))], {})
+    return Graph([Stage("work", FunctionWorker(work))], {})
 
 
 def test_a_newcomer_does_not_wait_for_a_crowd() -> None:
@@ -141,7 +141,7 @@ def test_a_job_is_counted_before_its_first_call_and_one_that_cannot_be_fails_alo
         return ask
 
     async def play() -> list[str]:
-        graph = Graph([Stage("first", Each(work)), Stage("second", Each(work))], {})
+        graph = Graph([Stage("first", FunctionWorker(work)), Stage("second", FunctionWorker(work))], {})
         dispatcher, full = Dispatcher(graph), PinxitError("the disk is full.")
         jobs = [ServerJob([(("first", "second"), None)], client=client) for client in "abc"]
         for job, error in zip(jobs, (None, full, None), strict=True):
@@ -253,7 +253,9 @@ def test_jobs_of_one_request_are_taken_on_together_or_not_at_all() -> None:
 
 def test_what_clip_looks_at_is_admitted_by_calls_and_by_memory() -> None:
     async def play() -> None:
-        graph = Graph([Stage("texts", Each(lambda items: [0] * len(items), 4)), *slow_graph(0.2).stages.values()], {})
+        graph = Graph(
+            [Stage("texts", FunctionWorker(lambda items: [0] * len(items), 4)), *slow_graph(0.2).stages.values()], {}
+        )
         dispatcher = Dispatcher(graph)
         admission = Admission(Settings(budget_seconds=10.0), dispatcher)
         admission.costs.learn(ServerJob([(("texts",), "a")] * 8, client="a"), {"texts": 2.0})  # two calls
@@ -437,8 +439,8 @@ def test_hasten_goes_before_ones_own_but_not_before_others() -> None:
     for job in jobs:
         engine.submit(job)
     engine.settle()
-    engine.hasten(jobs[2])
-    engine.hasten(Job([(("work",), None)]))  # of a stranger: nothing happens
+    engine.move_to_front(jobs[2])
+    engine.move_to_front(Job([(("work",), None)]))  # of a stranger: nothing happens
     while engine.turn():
         pass
     assert ends == ["c", "a", "b"]

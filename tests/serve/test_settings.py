@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pinxit.errors import PinxitError, UsageError, install
-from pinxit.recipes.placing import Placing
+from pinxit.recipes.stage_placement import Placing
 from pinxit.serve import server
 from pinxit.serve.app import freeze_loaded_objects
 from pinxit.serve.catalog import Catalog, Model

@@ -4,14 +4,14 @@ from collections import Counter
 
 import numpy as np
 
-from pinxit.text.bpe_dropout import Drops, MergeTable
+from pinxit.text.bpe_dropout import DropSequence, MergeTable
 
 VOCABULARY = {token: i for i, token in enumerate(["a", "b", "c", "ab", "bc", "abc"])}
 MERGES = [("a", "b"), ("b", "c"), ("ab", "c")]
 
 
 def shares(piece: str, p: float, draws: int = 40_000) -> dict[tuple[str, ...], float]:
-    table, drops = MergeTable(VOCABULARY, MERGES), Drops(p, np.random.default_rng(0))
+    table, drops = MergeTable(VOCABULARY, MERGES), DropSequence(p, np.random.default_rng(0))
     tokens = list(VOCABULARY)
     counts = Counter(tuple(tokens[i] for i in table.ids(piece, drops)) for _ in range(draws))
     return {split: count / draws for split, count in counts.items()}
@@ -34,8 +34,8 @@ def test_splits_have_the_probabilities_of_algorithm_1() -> None:
 
 def test_the_remembered_path_draws_the_same_as_an_empty_memory() -> None:
     """The short cut for pieces without a drop must use up exactly the coins of the long way."""
-    remembering, drops = MergeTable(VOCABULARY, MERGES), Drops(0.3, np.random.default_rng(5))
-    forgetting, same_drops = MergeTable(VOCABULARY, MERGES), Drops(0.3, np.random.default_rng(5))
+    remembering, drops = MergeTable(VOCABULARY, MERGES), DropSequence(0.3, np.random.default_rng(5))
+    forgetting, same_drops = MergeTable(VOCABULARY, MERGES), DropSequence(0.3, np.random.default_rng(5))
     for piece in ["abc", "bcab", "c", "abcabc"] * 200:
         slow = forgetting._dropped(piece, same_drops)
         assert remembering.ids(piece, drops) == slow
@@ -43,7 +43,7 @@ def test_the_remembered_path_draws_the_same_as_an_empty_memory() -> None:
 
 
 def test_drops_fall_with_their_probability() -> None:
-    drops = Drops(0.1, np.random.default_rng(0))
+    drops = DropSequence(0.1, np.random.default_rng(0))
     gaps = []
     for _ in range(20_000):
         gaps.append(drops.left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pinxit.models.text import TextTransformer, TextTransformerConfig
-from pinxit.text.frozen import Running
+from pinxit.text.frozen import EncoderOptions
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 
@@ -15,7 +15,7 @@ TEXTS = ["a red cat", "", "a very small dog under a tree and a house"]
 def learned(length: int = 24) -> LearnedText:
     tokenizer = Tokenizer.train(["a red cat under a tree", "a very small dog and a house"] * 3, 300)
     config = TextTransformerConfig(vocab=tokenizer.vocab_size, tokens=32, width=32, layers=2, heads=4)
-    return LearnedText(TextTransformer(config), tokenizer, running=Running(length))
+    return LearnedText(TextTransformer(config), tokenizer, running=EncoderOptions(length))
 
 
 def test_encodes_as_in_training() -> None:

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pinxit.recipes.outlook import stages_of
+from pinxit.recipes.gpu_estimate import stages_of
 from pinxit.training.flop_counter import FlopCounter
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 
 
 @pytest.mark.parametrize("name", ["dalle/nano", "clip/nano", "unclip/nano"])
@@ -17,7 +17,7 @@ def test_it_finds_what_torchs_own_counter_finds(name: str) -> None:
         task, found = stage.build(), []
         for counter in (FlopCounterMode(display=False), FlopCounter()):
             with nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH), counter:
-                task.loss(task.blank(2), whole(0, 2))[0].backward()  # type: ignore[no-untyped-call]
+                task.loss(task.blank(2), all_rows(0, 2))[0].backward()  # type: ignore[no-untyped-call]
             found.append(counter.flops if isinstance(counter, FlopCounter) else counter.get_total_flops())
         assert found[0] == found[1] > 1e6
 

@@ -25,9 +25,9 @@ from pinxit.training.log import METRICS, read_metrics
 from pinxit.training.loop import Batch, Plan, Stop, fit
 from pinxit.training.machine import machine
 from pinxit.training.precision import pick_device
-from pinxit.training.rows import Rows, whole
+from pinxit.training.rows import Rows, all_rows
 from pinxit.weights import tensor_files
-from tests.models.test_ambient import SETTINGS
+from tests.models.test_torch_defaults import SETTINGS
 from tests.training.toy import Net, Toy, plan
 
 
@@ -310,7 +310,7 @@ def test_the_last_update_has_a_line_whatever_the_interval(tmp_path: Path) -> Non
     fit(Toy(), settled, tmp_path, "cpu", progress=False)
     lines = read_metrics(tmp_path)
     assert [line["images"] for line in lines] == [48, 64, 96, 128]
-    work = measure(Toy(), Toy().batch(whole(0, 4)), settled, torch.device("cpu")).flops
+    work = measure(Toy(), Toy().batch(all_rows(0, 4)), settled, torch.device("cpu")).flops
     for line in lines:
         assert line["gflops_per_s"] == pytest.approx(work * line["pictures_per_s"] / 1e9, rel=1e-4)
 

@@ -13,7 +13,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.training import state as states
 from pinxit.training.loop import fit
 from pinxit.training.lora import adapt, additions, merged
-from pinxit.training.optim import trained, weights
+from pinxit.training.optim import trainable_parameters, weights
 from tests.training.test_step import Wide
 from tests.training.toy import Toy, plan
 
@@ -38,8 +38,8 @@ def test_an_addition_is_nothing_at_first_and_can_be_merged_after() -> None:
     assert torch.equal(net(x), before)
     inside = ("qkv.parametrizations.weight", "kernel.parametrizations.weight", "parametrizations.head")
     paths = {f"net/{part}.0.{side}" for part in inside for side in ("up", "down")}
-    assert trained({"net": net}).keys() == paths
-    for name, parameter in trained({"net": net}).items():
+    assert trainable_parameters({"net": net}).keys() == paths
+    for name, parameter in trainable_parameters({"net": net}).items():
         if name.endswith("up"):
             nn.init.normal_(parameter)
     after, plain = net(x), Net()
@@ -58,7 +58,7 @@ def test_a_rank_that_no_matrix_has_is_refused() -> None:
     net = Net()
     with pytest.raises(UsageError, match=r"plan\.lora=36: no matrix has more rows and columns than that"):
         adapt({"net": net}, 36)
-    assert trained({"net": net}), "and nothing is frozen"
+    assert trainable_parameters({"net": net}), "and nothing is frozen"
 
 
 def test_training_moves_additions_alone_resumes_exactly_and_gives_weights(tmp_path: Path) -> None:

@@ -14,10 +14,19 @@ from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.lora import adapt
-from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, by_owners, by_travel, muon, orthogonal
-from pinxit.training.optim import adamw, trained
+from pinxit.training.muon import (
+    ADAM_RMS,
+    MOMENTUM,
+    Muon,
+    as_rows,
+    muon,
+    orthogonal,
+    orthogonal_by_rank,
+    orthogonal_of_shards,
+)
+from pinxit.training.optim import adamw, trainable_parameters
 from pinxit.training.plan import Batch, Plan
-from pinxit.training.rows import Rows, whole
+from pinxit.training.rows import Rows, all_rows
 from tests.training.toy import Toy, plan
 
 
@@ -57,7 +66,7 @@ def test_matrices_are_dealt_to_any_number_of_ranks(world: int, first: int, monke
         monkeypatch.setattr(distributed, name, fake)
     for number in range(2 * world):  # the second time all have been made
         rank = number % world
-        found = by_owners(updates, first)
+        found = orthogonal_by_rank(updates, first)
     expected = orthogonal(torch.stack(updates))
     torch.testing.assert_close(torch.stack(list(found)), expected, atol=0.02, rtol=0)
     dealt = [sum(bool(one.any()) for one in made[(first + turn) % world]) for turn in range(world)]
@@ -69,7 +78,7 @@ def test_a_matrix_may_travel_to_itself() -> None:
     held = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     try:
-        (found,) = by_travel([held], 6, 2)
+        (found,) = orthogonal_of_shards([held], 6, 2)
     finally:
         distributed.destroy_process_group()
     torch.testing.assert_close(found, orthogonal(torch.stack(held.chunk(2))).flatten(0, 1))
@@ -115,7 +124,7 @@ def test_what_a_lora_adds_to_packed_matrices_is_split_as_they_are() -> None:
     assert list(muon(modules, plan()).parts.values()) == [3, 1]
     adapt(modules, 64)
     optimiser = muon(modules, plan())
-    found = {name: optimiser.parts[p] for name, p in trained(modules).items() if p in optimiser.parts}
+    found = {name: optimiser.parts[p] for name, p in trainable_parameters(modules).items() if p in optimiser.parts}
     added = "parametrizations.weight.0"
     assert found == {
         f"it/block.qkv.{added}.up": 3,
@@ -140,7 +149,7 @@ def test_kernels_in_either_memory_order_move_alike() -> None:
 def test_matrices_inside_are_its_own_and_all_else_adams() -> None:
     net = UNet(UNetConfig((64, 128), (1, 1), (False, True), patch=4, bypass=True, text=64, context=64, image=64))
     optimiser = muon({"base": net}, Plan(images=1, batch=1))
-    names = {id(p): name for name, p in trained({"base": net}).items()}
+    names = {id(p): name for name, p in trainable_parameters({"base": net}).items()}
     own = {names[id(p)]: parts for p, parts in optimiser.parts.items()}
     others = {names[id(p)] for group in optimiser.rest.param_groups for p in group["params"]}
     assert not own.keys() & others and own.keys() | others == set(names.values())
@@ -187,7 +196,7 @@ def test_without_matrices_it_is_adamw() -> None:
     for task, make in ((first, muon), (second, adamw)):
         optimiser = make(task.modules(), plan())
         for position in range(0, 80, 8):
-            task.loss(task.batch(whole(position, 8)), whole(position, 8))[0].backward()  # type: ignore[no-untyped-call]
+            task.loss(task.batch(all_rows(position, 8)), all_rows(position, 8))[0].backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()
     for one, other in zip(first.net.parameters(), second.net.parameters(), strict=True):

@@ -13,10 +13,10 @@ from pinxit.training.draws import key, seeded, torch_rng
 from pinxit.training.flops import matrix_rate, measure
 from pinxit.training.log import Meter, duration
 from pinxit.training.lora import adapt
-from pinxit.training.optim import Average, adamw, decays, learning_rate, trained, weights
+from pinxit.training.optim import Average, adamw, decays, learning_rate, trainable_parameters, weights
 from pinxit.training.plan import Plan
 from pinxit.training.precision import compile_modules
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 from tests.training.toy import Net, Toy, plan
 
 
@@ -40,7 +40,7 @@ def test_learning_rate_warms_up_then_falls() -> None:
 def test_only_matrices_decay() -> None:
     modules: dict[str, nn.Module] = {"net": Net()}
     modules["net"].positions = nn.Parameter(torch.zeros(3, 3))
-    decayed = {name for name in trained(modules) if decays(modules, name)}
+    decayed = {name for name in trainable_parameters(modules) if decays(modules, name)}
     assert decayed == {"net/first.weight", "net/second.weight"}
     groups = adamw(modules, plan(decay=0.3)).param_groups
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.3, 2), (0.0, 4)]
@@ -56,7 +56,9 @@ def test_tables_of_every_model_are_left_alone() -> None:
     reader = TextTransformer(TextTransformerConfig(vocab=8, tokens=4, width=8, layers=1, heads=1))
     clip = CLIP(CLIPConfig(8, CLIPVisionConfig(8, 8, 4, 1, 1), CLIPTextConfig(8, 4, 8, 1, 1, 7)))
     modules: dict[str, nn.Module] = {"transformer": transformer, "reader": reader, "clip": clip}
-    matrices = {name for name in trained(modules) if getattr(trained(modules)[name], "ndim", 0) >= 2}
+    matrices = {
+        name for name in trainable_parameters(modules) if getattr(trainable_parameters(modules)[name], "ndim", 0) >= 2
+    }
     tables = {name for name in matrices if not decays(modules, name)}
     own = ("begin", "text", "text_place", "image", "row", "column")
     assert {name for name in tables if name.startswith("transformer")} == {f"transformer/embed.{name}" for name in own}
@@ -95,7 +97,7 @@ def test_averaged_weights_stand_in_and_leave_no_trace() -> None:
 def test_shared_weights_appear_once() -> None:
     tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     tied[1].weight = tied[0].weight
-    assert set(weights({"m": tied})) == {"m/0.weight", "m/0.bias", "m/1.bias"} == set(trained({"m": tied}))
+    assert set(weights({"m": tied})) == {"m/0.weight", "m/0.bias", "m/1.bias"} == set(trainable_parameters({"m": tied}))
 
 
 def test_draws_depend_on_every_part_of_their_name() -> None:
@@ -125,7 +127,7 @@ def test_measured_cost_of_a_known_network() -> None:
     but here its input holds the table's rows and the noise, so only the table's lookup is free."""
     task = Toy()
     before = task.net.middle.clone()
-    cost = measure(task, task.batch(whole(0, 4)), plan(), torch.device("cpu"))
+    cost = measure(task, task.batch(all_rows(0, 4)), plan(), torch.device("cpu"))
     assert cost.parameters == 8 * 32 + 32 + 32 * 4 + 4 + 5 * 8
     target = 2 * 8 * 4  # the loss multiplies by the expected map
     assert cost.flops == pytest.approx(3 * 2 * (8 * 32 + 32 * 4) + target)
@@ -144,7 +146,7 @@ def test_what_is_made_of_weights_alone_is_kept_once_and_not_for_every_picture(pr
     if lora:
         adapt(task.modules(), lora)
     few, many = (
-        measure(task, task.batch(whole(0, size)), plan(precision=precision), torch.device("cpu"), native=True)
+        measure(task, task.batch(all_rows(0, size)), plan(precision=precision), torch.device("cpu"), native=True)
         for size in (4, 16)
     )
     assert few.activation_bytes == many.activation_bytes
@@ -157,7 +159,7 @@ def test_attention_on_the_cpu_is_counted() -> None:
             q = self.net.table(batch["kind"]).view(1, 1, -1, 8)
             return nn.functional.scaled_dot_product_attention(q, q, q).sum(), {}
 
-    cost = measure(Attend(), Toy().batch(whole(0, 4)), plan(), torch.device("cpu"))
+    cost = measure(Attend(), Toy().batch(all_rows(0, 4)), plan(), torch.device("cpu"))
     product = 2 * 4 * 4 * 8
     assert cost.flops * 4 == 7 * product  # two forward, five backward (one repeats the scores)
 

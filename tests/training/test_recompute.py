@@ -19,8 +19,8 @@ from pinxit.training.flops import measure
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import Batch, fit
 from pinxit.training.recompute import bytes_inside, recompute
-from pinxit.training.rows import Rows, whole
-from pinxit.training.stored import Stored
+from pinxit.training.rows import Rows, all_rows
+from pinxit.training.saved_state import SavedState
 from tests.ranks import forked
 from tests.training.toy import Toy, plan
 
@@ -70,7 +70,7 @@ class Deep(Toy):
 
 
 def state(folder: Path) -> dict[str, Tensor]:
-    found = Stored(folder)
+    found = SavedState(folder)
     return {name: found.read(name) for name in found.names()}
 
 
@@ -117,7 +117,7 @@ def test_it_is_the_same_where_weights_are_cut_among_ranks(tmp_path: Path) -> Non
 
 def test_what_is_inside_of_blocks_is_gone_between_the_passes() -> None:
     for again, alive in ((False, 3), (True, 0)):
-        task, rows = Deep(), whole(0, 8)
+        task, rows = Deep(), all_rows(0, 8)
         if again:
             recompute(task.modules())
         ALIVE.clear()
@@ -134,7 +134,7 @@ def test_bytes_and_operations_that_are_foretold() -> None:
         task, about = Deep(), plan(recompute=twice)
         if twice:
             recompute(task.modules())
-        costs.append(measure(task, task.batch(whole(0, 8)), about, torch.device("cpu")))
+        costs.append(measure(task, task.batch(all_rows(0, 8)), about, torch.device("cpu")))
     kept, again = costs
     (block, *_) = list(task.deep.blocks)
     given = torch.zeros(8, WIDTH, requires_grad=True), {"text": torch.zeros(8, WIDTH)}
@@ -155,7 +155,7 @@ def test_looking_costs_no_random_number_and_moves_no_mean() -> None:
         bytes_inside(block, ((torch.zeros(4, WIDTH), {"text": torch.zeros(4, WIDTH)}), {}))
     assert torch.equal(torch.get_rng_state(), before)
     means = [b.clone() for b in task.deep.buffers()]
-    measure(task, task.batch(whole(0, 4)), plan(recompute=True), torch.device("cpu"))
+    measure(task, task.batch(all_rows(0, 4)), plan(recompute=True), torch.device("cpu"))
     assert all(torch.equal(one, other) for one, other in zip(means, task.deep.buffers(), strict=True))
 
 

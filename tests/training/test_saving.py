@@ -13,9 +13,9 @@ from pinxit.errors import PinxitError
 from pinxit.training import sharding
 from pinxit.training import state as states
 from pinxit.training.loop import fit
-from pinxit.training.parallel import Ranks, abandoned
+from pinxit.training.parallel import Ranks, is_lost_rank
+from pinxit.training.saved_state import BEFORE, FILE, FOLDER, saves_of
 from pinxit.training.saving import PART, saving_by_ranks
-from pinxit.training.stored import BEFORE, FILE, FOLDER, saves_of
 from pinxit.weights import tensor_files
 from tests.ranks import forked
 from tests.training.test_parallel import same
@@ -48,7 +48,7 @@ def work(rank: int, root: Path, cut: bool, full: int | None = None) -> None:
     try:
         fit(Uneven(), about, root / "run", "cpu", progress=False)
     except (PinxitError, RuntimeError) as error:
-        (root / f"said-{rank}").write_text("another has ended" if abandoned(error) else str(error))
+        (root / f"said-{rank}").write_text("another has ended" if is_lost_rank(error) else str(error))
 
 
 def goes_on(root: Path, cut: bool) -> None:
@@ -80,8 +80,8 @@ def test_where_one_rank_writes_all(tmp_path: Path) -> None:
 
 
 def test_only_what_ranks_say_of_each_other_is_another_ranks_end() -> None:
-    assert not abandoned(RuntimeError("gloo: Connection closed by peer")), "here is no other"
-    assert not abandoned(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_lost_rank(RuntimeError("gloo: Connection closed by peer")), "here is no other"
+    assert not is_lost_rank(torch.OutOfMemoryError("CUDA out of memory"))
 
 
 def test_saves_in_one_file_go_when_there_are_two_by_ranks(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ from pinxit.training.flops import measure
 from pinxit.training.initial import OwnRows, in_shards, network
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import Batch, fit
-from pinxit.training.parallel import here
+from pinxit.training.parallel import join_ranks
 from pinxit.training.rows import Rows
+from pinxit.training.saved_state import FOLDER, SavedState, name_of, saves_of
 from pinxit.training.sharding import Sharded
-from pinxit.training.stored import FOLDER, Stored, name_of, saves_of
 from tests.ranks import forked
 from tests.training.test_kills import killed_inside_a_save
 from tests.training.test_parallel import Partly, same
@@ -105,7 +105,7 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def whole(folder: Path) -> dict[str, Tensor]:
     """A state, however it is stored."""
-    found = Stored(folder)
+    found = SavedState(folder)
     return {name: found.read(name) for name in found.names()}
 
 
@@ -120,7 +120,7 @@ def work(rank: int, root: Path, jobs: Jobs, killed: tuple[int, int] = (-1, 0)) -
         killed_inside_a_save(killed[1])
     for folder, (kind, changes, until) in jobs.items():
         about = plan(**changes)
-        with in_shards(here(), about.shard):
+        with in_shards(join_ranks(), about.shard):
             task = TASKS[kind]()
         uncut = kind == "partly" or not about.shard  # built whole, and cut then
         assert any(isinstance(one, OwnRows) for one in task.modules()["net"].parameters()) != uncut
@@ -236,7 +236,7 @@ def test_a_run_goes_from_one_rank_to_two_that_cut_to_one_to_two_that_copy_and_ba
         else:
             forked(2, work, tmp_path, {"run": ("uneven", changes, until)})
         assert states.read_progress(tmp_path / "run").images == until
-        assert (Stored(tmp_path / "run").path.parent.name == FOLDER) == cut
+        assert (SavedState(tmp_path / "run").path.parent.name == FOLDER) == cut
     fit(Uneven(), plan(**about), tmp_path / "straight", "cpu", progress=False)
     one, other = whole(tmp_path / "straight"), whole(tmp_path / "run")
     assert one.keys() == other.keys()

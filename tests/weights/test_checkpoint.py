@@ -153,7 +153,7 @@ def test_a_checkpoint_is_there_at_every_moment_of_its_replacement(
     save(folder)
     (folder / "notes.txt").write_text("mine")
     old, seen = open_checkpoint(folder).hash, []
-    plain = files.replacing
+    plain = files.atomic_file
 
     @contextmanager
     def watched(path: Path, before: Path | None = None) -> Iterator[Path]:
@@ -162,7 +162,7 @@ def test_a_checkpoint_is_there_at_every_moment_of_its_replacement(
         seen.append(open_checkpoint(folder).hash)
 
     for writer in (files, tensor_files):
-        monkeypatch.setattr(writer, "replacing", watched)
+        monkeypatch.setattr(writer, "atomic_file", watched)
     save(folder, width=7)
     new = open_checkpoint(folder).hash
     assert len(seen) >= 3 and set(seen) == {old} and new != old
@@ -176,10 +176,10 @@ def test_folders_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "old").touch()
     (tmp_path / "a" / "mine").touch()
-    with files.replacing_folder(tmp_path / "a", ["old"]) as new:
+    with files.atomic_folder(tmp_path / "a", ["old"]) as new:
         (new / "fresh").touch()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["fresh", "mine"]
-    with pytest.raises(RuntimeError), files.replacing_folder(tmp_path / "a") as new:
+    with pytest.raises(RuntimeError), files.atomic_folder(tmp_path / "a") as new:
         raise RuntimeError
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "fresh", "mine"]
 

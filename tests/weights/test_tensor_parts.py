@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pinxit.errors import PinxitError
-from pinxit.weights.tensor_parts import CODES, Parts, write_parts
+from pinxit.weights.tensor_parts import CODES, TensorParts, write_parts
 
 
 def halves() -> Iterator[Tensor]:
@@ -24,7 +24,7 @@ def test_tensors_of_every_kind_are_read_as_they_were_given(tmp_path: Path) -> No
     """With a tensor of an odd number of bytes among them, before which those of eight must come."""
     whole = {str(kind): torch.tensor([[0, 1, 3], [1, 0, 2]]).to(kind) for kind in CODES}
     whole |= {"none": torch.zeros(0, 4), "number": torch.tensor(2.5), "flags": torch.tensor([True] * 5)}
-    write_parts(tmp_path / "f", {"parts": Parts((5, 3), torch.float16, halves()), **whole}, {"note": "ü"})
+    write_parts(tmp_path / "f", {"parts": TensorParts((5, 3), torch.float16, halves()), **whole}, {"note": "ü"})
     found = load_file(tmp_path / "f")
     assert torch.equal(found.pop("parts"), torch.cat(list(halves()))) and found.keys() == whole.keys()
     for name, tensor in whole.items():
@@ -44,9 +44,9 @@ def broken() -> Iterator[Tensor]:
 
 def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no more"):
-        write_parts(tmp_path / "f", {"x": Parts((2, 3), torch.float32, broken())}, {})
+        write_parts(tmp_path / "f", {"x": TensorParts((2, 3), torch.float32, broken())}, {})
     with pytest.raises(AssertionError, match="x has other rows"):
-        write_parts(tmp_path / "f", {"x": Parts((2, 3), torch.float32, iter([torch.zeros(1, 3)]))}, {})
+        write_parts(tmp_path / "f", {"x": TensorParts((2, 3), torch.float32, iter([torch.zeros(1, 3)]))}, {})
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
     with pytest.raises(PinxitError, match="cannot write"):

@@ -156,6 +156,6 @@ def _sentence(error: OSError) -> str | None:
 def _of_another_rank(error: RuntimeError) -> bool:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return False
-    from pinxit.training.parallel import abandoned
+    from pinxit.training.parallel import is_lost_rank
 
-    return abandoned(error)
+    return is_lost_rank(error)

@@ -11,7 +11,7 @@ from pinxit.cli.manipulation import (
     DEFAULT,
     CheckpointOption,
     DdimSteps,
-    Given,
+    InputPicture,
     Out,
     Upscale,
     draw_strip,
@@ -52,7 +52,7 @@ def blend(
       pinxit blend fox.png snowman.png --steps 8
       pinxit blend fox.png snowman.png --fresh --seed 3
     """
-    ends, settings = [Given.read(one), Given.read(other)], settings_of(changes)
+    ends, settings = [InputPicture.read(one), InputPicture.read(other)], settings_of(changes)
     inverting = steps_of_inversion(ddim_steps, "with --fresh" if fresh else "")
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=not fresh)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.cli import progress
 from pinxit.cli.console import print_json, print_lines
-from pinxit.cli.paint_options import say_about
-from pinxit.cli.painter_settings import settled
+from pinxit.cli.paint_options import warn_about_prompt
+from pinxit.cli.painter_settings import resolve_settings
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def systems(
         used |= mine.keys()
         if upsampler is not None:
             upsampler.tune(mine)
-        result.append(System(painter, upsampler, settled(mine, painter, upsampler)))
+        result.append(System(painter, upsampler, resolve_settings(mine, painter, upsampler)))
     if unused := [setting for setting in given if setting not in used]:
         raise UsageError(f"none of {', '.join(names)} has a setting '{unused[0]}'.")
     return result
@@ -82,7 +82,7 @@ def systems(
 
 def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, strict: bool) -> None:
     """Paint each text by all systems, and write a folder for it: a sheet with a row per system, and each picture."""
-    from pinxit.cli.paint_output import alone_with, folder_name
+    from pinxit.cli.paint_output import folder_name, output_lock
     from pinxit.files import check_writable
 
     facts = {"compared": [one.facts for one in of], "seed": asked.seed}
@@ -91,10 +91,10 @@ def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, s
     for text, folder in zip(asked.texts, folders, strict=True):
         check_writable(folder)
         for one in of:
-            say_about(one.painter, text, strict)
+            warn_about_prompt(one.painter, text, strict)
     announced = set[Path]()
     for text, folder in zip(asked.texts, folders, strict=True):
-        with alone_with(folder):
+        with output_lock(folder):
             painted = [(one, _painted(one, text, asked, folder, announced)) for one in of]
             painted.sort(key=lambda pair: -pair[1][0].score)
             written = _write(folder, text, painted, facts)

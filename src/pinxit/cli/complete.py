@@ -20,10 +20,10 @@ from pinxit.cli.paint_options import (
     Seed,
     Strict,
     Temperature,
-    say_about,
     sides_of,
+    warn_about_prompt,
 )
-from pinxit.cli.painter_settings import Changes, settings_of, settled
+from pinxit.cli.painter_settings import Changes, resolve_settings, settings_of
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def complete(
     painter = load(checkpoint, device=device, int8=int8)
     if not isinstance(painter, Completes):
         raise UsageError(f"{checkpoint} cannot complete a picture: choose a checkpoint of dalle.")
-    settings = settled(given, painter)
+    settings = resolve_settings(given, painter)
     hole = painter.hole(known, keep_rows=keep_rows, box=sides_of("--box", box) if box else None)
-    say_about(painter, prompt, strict)
+    warn_about_prompt(painter, prompt, strict)
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
         yield painter.complete(

@@ -172,11 +172,11 @@ def _pick(dataset: Dataset, source: str, count: int, seed: int, problems: Proble
     from itertools import islice
 
     from pinxit.data.order import order
-    from pinxit.data.problems import readable
+    from pinxit.data.problems import usable_items
 
     length, most = len(dataset), min(count, sys.maxsize)  # `islice` takes no more
     indices = range(length) if _is_world(source) else (order(place, length, seed) for place in range(length))
-    return list(islice(readable(dataset, indices, problems), most))
+    return list(islice(usable_items(dataset, indices, problems), most))
 
 
 def _warn_of_missing_font(texts: list[str]) -> None:

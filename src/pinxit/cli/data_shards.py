@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from pinxit.cli.console import print_lines
-from pinxit.cli.options import Device, Engine, EngineOption, Workers, check_workers
+from pinxit.cli.options import Device, EngineChoice, EngineOption, Workers, check_workers
 from pinxit.cli.progress import bar
-from pinxit.locks import alone
+from pinxit.locks import file_lock
 from pinxit.texts import counted
 
 Shards = Annotated[
@@ -19,7 +19,7 @@ Shards = Annotated[
 ]
 
 
-class With(StrEnum):
+class EncoderKind(StrEnum):
     """Which frozen model computes sidecars."""
 
     text = "text"
@@ -36,7 +36,7 @@ class Script(StrEnum):
 
 def encode(
     shards: Shards,
-    by: Annotated[With, typer.Option("--with", help="What is to be computed of every item.")],
+    by: Annotated[EncoderKind, typer.Option("--with", help="What is to be computed of every item.")],
     model: Annotated[
         str,
         typer.Option(help="A text encoder, a CLIP, a Karlo for either, or a DALL-E checkpoint: a name or a folder."),
@@ -53,7 +53,7 @@ def encode(
         Script, typer.Option(help="Text: captions that are read, as data.script of the run.")
     ] = Script.latin,
     device: Device = "auto",
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
 ) -> None:
     """Encode the items of every shard by a frozen model into a file beside it, so that training need not run the model.
@@ -71,7 +71,7 @@ def encode(
           --engine ray --workers 16
     """
     from pinxit.cli.encode_ray import encode_by_ray
-    from pinxit.data.sidecars import alone_with, encode_shards
+    from pinxit.data.sidecars import encode_shards, sidecars_lock
     from pinxit.data.stream_index import folder_beside
     from pinxit.recipes.sidecars import row_encoder
 
@@ -79,8 +79,8 @@ def encode(
     folder = out or folder_beside(shards)
     asked: dict[str, Any] = {"by": by.value, "model": model, "device": device}
     asked |= {"length": length, "padded": padded, "spell": spell, "script": script.value}
-    with alone_with(by.value, folder):
-        if engine is Engine.ray:
+    with sidecars_lock(by.value, folder):
+        if engine is EngineChoice.ray:
             written = encode_by_ray(shards, asked, folder, workers)
         else:
             encoder = row_encoder(**asked)
@@ -107,7 +107,7 @@ def index(
     from pinxit.data.stream_index import INDEX, folder_beside, index_shards
 
     folder = out or folder_beside(shards)
-    with alone(folder / ".index.lock", f"the index in {folder}"), bar("looking") as progress:
+    with file_lock(folder / ".index.lock", f"the index in {folder}"), bar("looking") as progress:
         found = index_shards(shards, folder, progress)
     items, tars = counted(sum(one["items"] for one in found), "item"), counted(len(found), "shard")
     print_lines(f"{items} in {tars}, listed in {folder / INDEX}")

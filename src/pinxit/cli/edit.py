@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.manipulation import DEFAULT, CheckpointOption, Given, Upscale, enlarger, manipulator
+from pinxit.cli.manipulation import DEFAULT, CheckpointOption, InputPicture, Upscale, enlarger, manipulator
 from pinxit.cli.options import Device
-from pinxit.cli.paint_options import AsJson, Candidates, Guidance, Keep, Out, Seed, Strict, say_about, sides_of
+from pinxit.cli.paint_options import AsJson, Candidates, Guidance, Keep, Out, Seed, Strict, sides_of, warn_about_prompt
 from pinxit.cli.painter_settings import Changes, settings_of
 from pinxit.errors import UsageError
 
@@ -50,13 +50,13 @@ def edit(
     from pinxit.cli import progress
     from pinxit.cli.paint_output import draw_and_write
 
-    given, facts = Given.read(picture), {"outpaint": outpaint}
+    given, facts = InputPicture.read(picture), {"outpaint": outpaint}
     whole, hole, mask_facts = _asked(given.picture, mask, outpaint)
     painter = manipulator(checkpoint, device)
     painter.check_edits()
     settings = painter.settled(settings_of(changes, guidance=guidance))
     upsampler = enlarger(painter, upscale)
-    say_about(painter, prompt, strict)
+    warn_about_prompt(painter, prompt, strict)
     how: dict[str, Any] = {"candidates": candidates, "keep": keep, "seed": seed}
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
@@ -80,7 +80,7 @@ def _asked(picture: Picture, mask: Path | None, outpaint: str | None) -> tuple[P
         raise UsageError("give exactly one of --mask and --outpaint: they say where to paint.")
     if mask is None:
         return *outpainted(picture, *sides_of("--outpaint", outpaint or "")), {}
-    given = Given.read(mask)
+    given = InputPicture.read(mask)
     hole = mask_in(given.picture, str(mask))
     check_mask(picture, hole)
     return picture, hole, {f"mask_{name}": value for name, value in given.facts.items()}

@@ -30,38 +30,38 @@ def encode_by_ray(shards: str, asked: Mapping[str, Any], out: Path, workers: int
     """
     import torch
 
-    from pinxit.data.shelf import shards_of
-    from pinxit.data.sidecars import encode_shards, finish, missing_of, name_of
-    from pinxit.data.stream_index import indexed
+    from pinxit.data.shard_cache import shards_of
+    from pinxit.data.sidecars import encode_shards, finish, missing_sidecars, sidecar_name
+    from pinxit.data.stream_index import indexed_records
     from pinxit.recipes.sidecars import row_encoder
 
     cluster.check_installed()
     encoder, urls = row_encoder(**asked), shards_of(shards)
     kind, model = encoder.kind, dict(encoder.about)
-    if not missing_of(urls, kind, out):
+    if not missing_sidecars(urls, kind, out):
         return encode_shards(urls, encoder, out)
     del encoder  # the processes have encoders of their own
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    about = {"asked": dict(asked), "model": model, "out": str(out), "known": indexed(urls)}
-    done = cluster.rows_by(Encoding, about, [{"url": url} for url in urls], workers)
+    about = {"asked": dict(asked), "model": model, "out": str(out), "known": indexed_records(urls)}
+    done = cluster.map_rows(EncodingWorker, about, [{"url": url} for url in urls], workers)
     with bar("encoding", len(urls), "shards") as shown:
         for number, row in enumerate(done, 1):
             if row[SAID]:
                 logging.getLogger("pinxit").warning("%s", row[SAID])
             shown(number)
     finish(out, kind, model)
-    return [out / name_of(url, kind) for url in urls]
+    return [out / sidecar_name(url, kind) for url in urls]
 
 
-class Encoding:
+class EncodingWorker:
     """A frozen model in a process of the cluster."""
 
     def __init__(self, about: Mapping[str, Any]) -> None:
-        """`about`: what `encode_by_ray` passes, and the surroundings that `cluster.settle` wants."""
+        """`about`: what `encode_by_ray` passes, and the surroundings that `cluster.set_up_worker` wants."""
         from pinxit.recipes.sidecars import row_encoder
 
-        cluster.settle(about)
+        cluster.set_up_worker(about)
         self.encoder = row_encoder(**about["asked"])
         self.model, self.known, self.out = about["model"], about["known"], Path(about["out"])
 
@@ -72,7 +72,7 @@ class Encoding:
         return {"url": urls, SAID: list(said), cluster.REFUSED: list(refused)}
 
     def _encode(self, url: str) -> tuple[str, str]:
-        from pinxit.data.shelf import Shelf
+        from pinxit.data.shard_cache import ShardCache
         from pinxit.data.sidecars import cache_of, encode_shard
 
         cache = cache_of(self.out, self.encoder.kind)
@@ -81,7 +81,7 @@ class Encoding:
                 self._check_model()
                 cache.mkdir(parents=True, exist_ok=True)
                 with TemporaryDirectory(dir=cache) as copies:  # which no other process clears to make room
-                    encode_shard(url, self.encoder, self.out, Shelf(Path(copies)), self.known.get(url))
+                    encode_shard(url, self.encoder, self.out, ShardCache(Path(copies)), self.known.get(url))
             except PinxitError as error:  # Ray would wrap it
                 return "\n".join(said), str(error)
             except OSError as error:
@@ -93,7 +93,7 @@ class Encoding:
             raise DataError("the model is not the same on all machines of the cluster: copy it to all of them.")
 
 
-class _Lines(logging.Handler):
+class _LogCollector(logging.Handler):
     """Keeps what is logged."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class _Lines(logging.Handler):
 @contextmanager
 def _logged() -> Iterator[list[str]]:
     """What pinxit logs during the block, which a process of the cluster shows nobody."""
-    handler = _Lines()
+    handler = _LogCollector()
     logging.getLogger("pinxit").addHandler(handler)
     try:
         yield handler.lines

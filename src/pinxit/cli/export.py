@@ -12,7 +12,7 @@ import typer
 
 from pinxit.cli.console import print_lines
 from pinxit.files import check_empty
-from pinxit.locks import alone
+from pinxit.locks import file_lock
 
 
 class Target(StrEnum):
@@ -81,7 +81,7 @@ def export(
     folder = out or Path(f"{_name_of(source)}-{to.value}")
     check_empty(folder)
     place = Path(os.path.realpath(folder))
-    with alone(place.with_name(f".{place.name}.lock"), f"the folder {folder}"):
+    with file_lock(place.with_name(f".{place.name}.lock"), f"the folder {folder}"):
         check_empty(folder)  # as another command may have left it
         print_lines(*TARGETS[to](source, folder))
 

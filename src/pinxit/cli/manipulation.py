@@ -48,14 +48,14 @@ DEFAULT = SHIPPED[Recipe.unclip]
 
 
 @dataclass(frozen=True)
-class Given:
+class InputPicture:
     """A user's picture."""
 
     picture: Picture
     facts: dict[str, str]  # for metadata: its name, and the hash of the file
 
     @classmethod
-    def read(cls, path: Path) -> Given:
+    def read(cls, path: Path) -> InputPicture:
         """Read any picture as eight-bit RGB, rotated by its EXIF tag, over white. Raises ItemError if it cannot be."""
         from pinxit.data.decode import read_with_digest
 
@@ -95,7 +95,7 @@ def enlarger(painter: Manipulation, upscale: int | None) -> Upsampler | None:
         raise UsageError(f"{painter.name} has no upsampler: leave out --upscale.")
     if own is None or upscale == 0:
         return None
-    return own if upscale is None else own.making(upscale)
+    return own if upscale is None else own.for_size(upscale)
 
 
 def in_a_row(labels: Iterable[str], pictures: Sequence[Picture], seed: int = 0) -> list[Labelled]:
@@ -109,7 +109,7 @@ def in_a_row(labels: Iterable[str], pictures: Sequence[Picture], seed: int = 0) 
 def draw_strip(
     painter: Manipulation,
     verb: str,
-    given: Sequence[Given],
+    given: Sequence[InputPicture],
     draw: Callable[[Watch], Sequence[Labelled]],
     facts: dict[str, Any],
     upscale: int | None,
@@ -122,7 +122,7 @@ def draw_strip(
     Pictures are enlarged with the noise of their seeds and candidates.
     """
     from pinxit.cli import progress
-    from pinxit.cli.paint_output import alone_with, folder_name
+    from pinxit.cli.paint_output import folder_name, output_lock
     from pinxit.files import check_writable
 
     upsampler = enlarger(painter, upscale)
@@ -131,7 +131,7 @@ def draw_strip(
     title = " ".join([verb, *(Path(one.facts["of"]).stem for one in given)])
     folder = out / folder_name(title, about)
     check_writable(folder)
-    with alone_with(folder):
+    with output_lock(folder):
         with progress.painting(title, folder / "preview.png") as watch:
             labels, drawn = zip(*draw(watch), strict=True)
             if upsampler is not None:
@@ -146,14 +146,14 @@ def draw_strip(
 
 def _write(
     folder: Path,
-    given: Sequence[Given],
+    given: Sequence[InputPicture],
     drawn: Sequence[Picture],
     labels: Sequence[str],
     about: dict[str, Any],
     columns: int | None,
 ) -> list[Path]:
     from pinxit.data.sheet import sheet
-    from pinxit.data.transforms import square
+    from pinxit.data.transforms import square_crop
     from pinxit.pictures import write_png
 
     paths, size = [], len(drawn[0])
@@ -161,7 +161,7 @@ def _write(
         path = folder / f"{place:02d}.png"
         write_png(path, picture, about | {"label": label})
         paths.append(path)
-    shown = [*(square(one.picture, size, "bicubic") for one in given), *drawn]
+    shown = [*(square_crop(one.picture, size, "bicubic") for one in given), *drawn]
     captions = [*(one.facts["of"] for one in given), *labels]
     write_png(folder / "sheet.png", sheet(shown, captions, columns or min(len(shown), 9)), about)
     return paths

@@ -23,7 +23,7 @@ ClipName = Annotated[
 ]
 
 
-class Engine(StrEnum):
+class EngineChoice(StrEnum):
     """What runs the work: this process, or a Ray cluster."""
 
     local = "local"
@@ -31,7 +31,7 @@ class Engine(StrEnum):
 
 
 EngineOption = Annotated[
-    Engine,
+    EngineChoice,
     typer.Option(
         help="local, or ray: by the processes of a Ray cluster, that of RAY_ADDRESS or one started here "
         r"(pinxit\[ray])."  # without the backslash, help would take the extra for a style, and leave it out
@@ -45,7 +45,7 @@ Workers = Annotated[
 ]
 
 
-def check_workers(engine: Engine, workers: int | None) -> None:
+def check_workers(engine: EngineChoice, workers: int | None) -> None:
     """Raise UsageError for --workers without --engine ray."""
-    if workers is not None and engine is not Engine.ray:
+    if workers is not None and engine is not EngineChoice.ray:
         raise UsageError(f"--workers {workers} is for --engine ray: one process works without it.")

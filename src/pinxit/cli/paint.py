@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.options import Device, Engine, EngineOption, Workers, check_workers
+from pinxit.cli.options import Device, EngineChoice, EngineOption, Workers, check_workers
 from pinxit.cli.paint_options import (
     AsJson,
     Candidates,
@@ -20,7 +20,7 @@ from pinxit.cli.paint_options import (
     Seed,
     Strict,
     Temperature,
-    say_about,
+    warn_about_prompt,
 )
 from pinxit.cli.painter_choice import PainterChoice, enlarger
 from pinxit.cli.painter_settings import Changes, settings_of
@@ -100,7 +100,7 @@ def paint(
     ] = None,
     device: Device = "auto",
     int8: Int8 = False,
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
     compare: Annotated[
         bool,
@@ -136,7 +136,7 @@ def paint(
     check_workers(engine, workers)
     given = settings_of(changes, guidance=guidance, temperature=temperature, steps=steps)
     if compare:
-        if recipe is not None or int8 or engine is Engine.ray:
+        if recipe is not None or int8 or engine is EngineChoice.ray:
             raise UsageError("--compare paints by all systems, here: leave out --recipe, --int8 and --engine ray.")
 
         def opened(name: str) -> Painter:
@@ -153,14 +153,14 @@ def paint(
     system = None if recipe is None else recipe.value
     choice = PainterChoice(named, device, int8, system, ranker, upscale, upsampler, given)
     asked: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
-    if engine is Engine.ray:
+    if engine is EngineChoice.ray:
         from pinxit.cli.paint_ray import paint_by_ray
 
         paint_by_ray(choice, asked, texts, out, as_json, strict, workers)
         return
     chosen = choice.open()
     for text in texts:
-        say_about(chosen.painter, text, strict)
+        warn_about_prompt(chosen.painter, text, strict)
     how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": chosen.enlarger, **chosen.settings}
     how |= {"previews": progress.PREVIEW_SECONDS}
 
@@ -180,19 +180,19 @@ def installed() -> dict[str, str]:
 def _installed(checkpoint: str | None) -> dict[str, str]:
     """The painters to compare: all that are installed, and `checkpoint`, in place of that of its own recipe."""
     from pinxit.weights.checkpoint import open_checkpoint
-    from pinxit.weights.zoo import find, published
+    from pinxit.weights.zoo import find, published_recipe
 
     if checkpoint is None:
         return installed()
-    recipe = published(checkpoint) or open_checkpoint(find(checkpoint)).recipe
+    recipe = published_recipe(checkpoint) or open_checkpoint(find(checkpoint)).recipe
     return installed() | {recipe: checkpoint}
 
 
 def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:
     """Raise UsageError if candidates are to be ranked, but there is no CLIP to rank them."""
-    from pinxit.weights.zoo import sees_nothing
+    from pinxit.weights.zoo import lacks_clip
 
-    if ranker is None and candidates > keep and sees_nothing(checkpoint):
+    if ranker is None and candidates > keep and lacks_clip(checkpoint):
         reason = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
         raise UsageError(f"{reason}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
 

@@ -51,7 +51,7 @@ Strict = Annotated[bool, typer.Option(help="Refuse a prompt that is too long ins
 CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.")]
 
 
-def say_about(painter: Painter, text: str, strict: bool) -> None:
+def warn_about_prompt(painter: Painter, text: str, strict: bool) -> None:
     """Warn on stderr of a prompt that is too long or has unknown words; `strict`: raise UsageError if too long."""
     dropped = painter.tokens_over_limit(text)
     if dropped:

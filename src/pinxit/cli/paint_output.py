@@ -14,7 +14,7 @@ from pinxit.cli import progress
 from pinxit.cli.console import print_json, print_lines, warn
 from pinxit.data.sheet import sheet
 from pinxit.files import check_writable
-from pinxit.locks import alone_in
+from pinxit.locks import folder_lock
 from pinxit.pictures import write_png
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def draw_and_write(
     now: list[Watch] = []  # the last is the progress bar of the prompt that comes next
     with closing(draw(lambda painted: now[-1](painted))) as coming:
         for text, folder in zip(texts, folders, strict=True):
-            with alone_with(folder):
+            with output_lock(folder):
                 with progress.painting(text, folder / "preview.png") as watching:
                     now.append(watching)
                     ranked = next(coming)
@@ -57,10 +57,10 @@ def draw_and_write(
 
 
 @contextmanager
-def alone_with(folder: Path) -> Iterator[None]:
+def output_lock(folder: Path) -> Iterator[None]:
     """Inside the block no other command paints into `folder`; a second one waits, and says so."""
     notice = f"pinxit: another command paints into {folder}; this one waits until it is done."
-    with alone_in(folder, f"the pictures {folder}", waiting=lambda: warn(notice)):
+    with folder_lock(folder, f"the pictures {folder}", waiting=lambda: warn(notice)):
         yield
 
 

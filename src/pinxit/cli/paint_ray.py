@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit import cluster
 from pinxit.cli.console import print_json, print_lines
-from pinxit.cli.paint_options import say_about
-from pinxit.cli.paint_output import SHEET, alone_with, folder_name, is_painted, read_results, write_results
+from pinxit.cli.paint_options import warn_about_prompt
+from pinxit.cli.paint_output import SHEET, folder_name, is_painted, output_lock, read_results, write_results
 from pinxit.cli.painter_choice import PainterChoice
 from pinxit.cli.progress import bar
 from pinxit.errors import PinxitError
@@ -42,7 +42,7 @@ def paint_by_ray(
     opened = choice.open()
     facts = opened.painter.facts(opened.facts(asked))
     for text in texts:
-        say_about(opened.painter, text, strict)
+        warn_about_prompt(opened.painter, text, strict)
     check_writable(out)
     del opened  # the processes have painters of their own
     folders = {text: out / folder_name(text, facts) for text in texts}
@@ -62,16 +62,16 @@ def paint_by_ray(
 
 def _painted(about: Mapping[str, Any], texts: Sequence[str], workers: int | None) -> Iterator[str]:
     """The texts, each as soon as its folder is complete."""
-    for row in cluster.rows_by(Painting, about, [{"prompt": text} for text in texts], workers, PIECE):
+    for row in cluster.map_rows(PaintingWorker, about, [{"prompt": text} for text in texts], workers, PIECE):
         yield str(row["prompt"])
 
 
-class Painting:
+class PaintingWorker:
     """A painter in a process of the cluster; all machines see the same folder `out`."""
 
     def __init__(self, about: Mapping[str, Any]) -> None:
-        """`about`: what `paint_by_ray` passes, and the surroundings that `cluster.settle` wants."""
-        cluster.settle(about)
+        """`about`: what `paint_by_ray` passes, and the surroundings that `cluster.set_up_worker` wants."""
+        cluster.set_up_worker(about)
         self.opened = about["choice"].open()
         self.asked, self.facts, self.out = about["asked"], about["facts"], Path(about["out"])
 
@@ -91,5 +91,5 @@ class Painting:
         asked = [(text, self.asked["seed"]) for text in left]
         coming = self.opened.painter.paint_each(asked, upsampler=self.opened.enlarger, **how, **self.opened.settings)
         for text, ranked in zip(left, coming, strict=True):
-            with alone_with(folders[text]):
+            with output_lock(folders[text]):
                 write_results(folders[text], text, ranked, self.facts)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pinxit.cli.painter_settings import settled
+from pinxit.cli.painter_settings import resolve_settings
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ ENLARGING = "imagen-tiny"  # the shipped upsampler, for painters without one
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedPainter:
     """A painter, its upsampler, and all settings."""
 
     painter: Painter
@@ -42,16 +42,16 @@ class PainterChoice:
     upsampler: str | None
     given: Mapping[str, Any]  # settings
 
-    def open(self) -> Opened:
+    def open(self) -> OpenedPainter:
         """Open them. Raises UsageError or CheckpointError for what does not exist or does not fit."""
         from pinxit.api import load
 
         painter = load(self.checkpoint, device=self.device, int8=self.int8, recipe=self.recipe, ranker=self.ranker)
         enlarging = enlarger(painter, self.upscale, self.upsampler, self.device)
-        settings = settled(self.given, painter, enlarging)
+        settings = resolve_settings(self.given, painter, enlarging)
         if enlarging is not None:
             enlarging.tune(self.given)
-        return Opened(painter, enlarging, settings)
+        return OpenedPainter(painter, enlarging, settings)
 
 
 def enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
@@ -70,6 +70,6 @@ def enlarger(painter: Painter, upscale: int | None, named: str | None, device: s
         upsampler = load_upsampler(ENLARGING if named is None else named, device=device, reader=painter.reader)
     else:
         upsampler = own
-    upsampler = upsampler if upscale is None else upsampler.making(upscale)
+    upsampler = upsampler if upscale is None else upsampler.for_size(upscale)
     upsampler.check_size(painter.size, painter.size)
     return upsampler

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.config import parsed
+from pinxit.config import parse_value
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def settings_of(changes: Sequence[str] | None, **options: Any) -> dict[str, Any]
     """
     settings = {name: value for name, value in options.items() if value is not None}
     for change in changes or ():
-        name, text = halves(change, "--set", "VALUE")
+        name, text = split_setting(change, "--set", "VALUE")
         if name in settings:
             other = f"--{name}" if options.get(name) is not None else "one --set"
             raise UsageError(f"{name} is given twice: leave out {other} or --set {change}.")
@@ -39,7 +39,7 @@ def settings_of(changes: Sequence[str] | None, **options: Any) -> dict[str, Any]
     return settings
 
 
-def halves(change: str, option: str, form: str) -> tuple[str, str]:
+def split_setting(change: str, option: str, form: str) -> tuple[str, str]:
     """Name and value of "NAME=VALUE". Raises UsageError, naming the option, for anything else."""
     name, equals, text = change.partition("=")
     if not equals:
@@ -49,11 +49,11 @@ def halves(change: str, option: str, form: str) -> tuple[str, str]:
 
 def value_of(text: str) -> Any:
     """The JSON value that a text is, or else the text itself; no setting can be null, so that is a text, too."""
-    value = parsed(text)
+    value = parse_value(text)
     return text if value is None else value
 
 
-def settled(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | None = None) -> dict[str, Any]:
+def resolve_settings(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | None = None) -> dict[str, Any]:
     """All settings of the painter, overridden by those given; the rest of these must be the upsampler's.
 
     Raises UsageError for anything that would be refused later, before painting, which may take hours, begins.

@@ -35,6 +35,6 @@ def plan(
           --set stages.base.plan.micro=4
       pinxit plan dalle/gpu-small --gpus 1 --kind rtx4090
     """
-    from pinxit.recipes.outlook import table
+    from pinxit.recipes.gpu_estimate import table
 
     print_lines(*table(preset, gpus, kind, share, changes or ()))

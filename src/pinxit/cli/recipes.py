@@ -58,5 +58,5 @@ def recipes(
         known = painter.defaults | ({} if upsampler is None else upsampler.defaults)
         print_lines(*(f"{name}={as_set(value)}" for name, value in known.items()))
         return
-    graphs = painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph)
+    graphs = painter.graph if upsampler is None else painter.graph.joined_with(upsampler.graph)
     print_lines(*str(graphs).splitlines())

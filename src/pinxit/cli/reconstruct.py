@@ -11,7 +11,7 @@ from pinxit.cli.manipulation import (
     DEFAULT,
     CheckpointOption,
     DdimSteps,
-    Given,
+    InputPicture,
     Out,
     Upscale,
     draw_strip,
@@ -54,7 +54,7 @@ def reconstruct(
       pinxit reconstruct fox.png
       pinxit reconstruct fox.png --components 4,8,16,32,64
     """
-    given, settings, kept = Given.read(picture), settings_of(changes), _numbers(components)
+    given, settings, kept = InputPicture.read(picture), settings_of(changes), _numbers(components)
     inverting = steps_of_inversion(ddim_steps, "with --components" if kept else "")
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=not kept)

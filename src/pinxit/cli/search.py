@@ -113,13 +113,13 @@ def _write_sheet(hits: list[Hit], out: Path) -> bool:
     from pinxit.data.decode import read_picture
     from pinxit.data.problems import ItemError
     from pinxit.data.sheet import sheet
-    from pinxit.data.transforms import square
+    from pinxit.data.transforms import square_crop
     from pinxit.pictures import write_picture
 
     shown, labels = [], []
     for hit in hits:
         try:
-            shown.append(square(read_picture(hit.path), SHOWN, "bicubic"))
+            shown.append(square_crop(read_picture(hit.path), SHOWN, "bicubic"))
             labels.append(f"{hit.score:.3f} {printable(hit.path.name)}")
         except ItemError as error:
             warn(f"no longer readable: {error}")

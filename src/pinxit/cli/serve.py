@@ -9,8 +9,8 @@ import typer
 
 from pinxit import cluster
 from pinxit.cli.console import print_json, print_lines
-from pinxit.cli.options import Engine
-from pinxit.cli.painter_settings import halves, value_of
+from pinxit.cli.options import EngineChoice
+from pinxit.cli.painter_settings import split_setting, value_of
 from pinxit.errors import PinxitError, UsageError, install
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def serve(
         ),
     ] = None,
     engine: Annotated[
-        Engine | None,
+        EngineChoice | None,
         typer.Option(help="local, or ray: replicas by Ray Serve (--set replicas=2).", show_default="local"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.", show_default=False)] = None,
@@ -100,7 +100,7 @@ def _settings(config: Path | None, changes: list[str] | None, **options: Any) ->
 
     found = {name: value for name, value in options.items() if value is not None}
     for change in changes or ():
-        name, text = halves(change, "--set", "VALUE")
+        name, text = split_setting(change, "--set", "VALUE")
         if name in found:
             raise UsageError(f"{name} is given twice: leave out one of them.")
         found[name] = value_of(text)

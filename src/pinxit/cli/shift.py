@@ -11,7 +11,7 @@ from pinxit.cli.manipulation import (
     DEFAULT,
     CheckpointOption,
     DdimSteps,
-    Given,
+    InputPicture,
     Out,
     Upscale,
     draw_strip,
@@ -49,7 +49,7 @@ def shift(
       pinxit shift fox.png "a photo of a fox" "a photo of a red fox"
       pinxit shift house.png "a house in summer" "a house in winter" --theta 0.35
     """
-    given, inverting = Given.read(picture), steps_of_inversion(ddim_steps)
+    given, inverting = InputPicture.read(picture), steps_of_inversion(ddim_steps)
     painter = manipulator(checkpoint, device)
 
     def draw(watch: Watch) -> list[tuple[str, Ranked]]:

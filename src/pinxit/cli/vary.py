@@ -11,7 +11,7 @@ from pinxit.cli.manipulation import (
     DEFAULT,
     CheckpointOption,
     DdimSteps,
-    Given,
+    InputPicture,
     Out,
     Upscale,
     draw_strip,
@@ -69,7 +69,7 @@ def vary(
     """
     if candidates is not None and candidates < count:
         raise UsageError(f"--candidates {candidates} is less than --count {count}: draw as many or more.")
-    given, settings = Given.read(picture), settings_of(changes)
+    given, settings = InputPicture.read(picture), settings_of(changes)
     inverting = steps_of_inversion(ddim_steps, "" if eta is not None else "without --eta")
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=eta is not None)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pinxit.config import from_dict
-from pinxit.data.bank_builder import Builder
+from pinxit.data.bank_builder import BankBuilder
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
-from pinxit.data.deal import Rows
 from pinxit.data.jsonl import Captions, MappedLines
 from pinxit.data.order import order_batch
 from pinxit.data.problems import Problem, Problems
+from pinxit.data.stream_order import Rows
 from pinxit.errors import DataError
 from pinxit.files import parse_json
 from pinxit.types import Dataset, Example
@@ -125,7 +125,7 @@ def build_bank(
     count that is no whole number, DataError when `folder` holds a bank of other data, or anything else, or when no item
     is usable; PinxitError when the disk is full.
     """
-    builder = Builder.plan(dataset, count, Path(folder))
+    builder = BankBuilder.plan(dataset, count, Path(folder))
     if not builder.finished:
         builder.build(workers, progress)
     shutil.rmtree(Path(folder) / PARTS, ignore_errors=True)

@@ -18,10 +18,10 @@ from pinxit.data import npy
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, FORMAT, MANIFEST, PARTS, PICTURES, PROBLEMS, read_manifest
 from pinxit.data.identity import differences, fingerprint, first_readable, identity
 from pinxit.data.jsonl import json_line
-from pinxit.data.pool import cores, ordered
+from pinxit.data.pool import cores, parallel_map
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError
-from pinxit.files import parse_json, read_json, replacing, write_bytes, write_json
+from pinxit.files import atomic_file, parse_json, read_json, write_bytes, write_json
 from pinxit.schema import Whole, checked, plain_number
 from pinxit.texts import counted
 from pinxit.types import Dataset, Example
@@ -31,7 +31,7 @@ SMALLEST_CHUNK, LARGEST_CHUNK = 16, 256  # items; every chunk costs two flushes 
 
 
 @dataclass(frozen=True)
-class Chunks:
+class BankChunks:
     """What a worker needs to fill any chunk."""
 
     dataset: Dataset
@@ -59,15 +59,15 @@ class Chunks:
 
 
 @dataclass(frozen=True)
-class Builder:
+class BankBuilder:
     """A bank to be built, or one that is finished already."""
 
-    chunks: Chunks
+    chunks: BankChunks
     about: dict[str, Any]
     finished: bool
 
     @classmethod
-    def plan(cls, dataset: Dataset, count: int | None, folder: Path) -> Builder:
+    def plan(cls, dataset: Dataset, count: int | None, folder: Path) -> BankBuilder:
         """Compare what is in `folder` with what is asked for. Raises DataError if it holds anything else."""
         count = len(dataset) if count is None else min(checked(Whole, plain_number(count), "count"), len(dataset))
         if count < 1:
@@ -93,7 +93,7 @@ class Builder:
         ):
             raise DataError(f"{folder} is not empty and holds no bank; choose another folder.")
         chunk = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, count // 64))
-        return cls(Chunks(dataset, folder, count, size, chunk), about, finished)
+        return cls(BankChunks(dataset, folder, count, size, chunk), about, finished)
 
     def build(self, workers: int | None, progress: Callable[[int, int], None] | None) -> None:
         """Fill the missing chunks and merge the parts."""
@@ -104,7 +104,7 @@ class Builder:
             npy.allocate(chunks.folder / PICTURES, np.uint8, chunks.shape(chunks.count))
             write_json(chunks.folder / PARTS / PLAN, self.about)
         done = chunks.count - sum(len(chunks.span(number)) for number in pending)
-        for filled in ordered(_fill, chunks, pending, min(workers or cores(), len(pending))):
+        for filled in parallel_map(_fill, chunks, pending, min(workers or cores(), len(pending))):
             done += filled
             if progress is not None:
                 progress(done, chunks.count)
@@ -114,9 +114,9 @@ class Builder:
         chunks, folder = self.chunks, self.chunks.folder
         kept: list[int] = []
         with (
-            replacing(folder / CAPTIONS) as captions,
-            replacing(folder / FACTS) as facts,
-            replacing(folder / PROBLEMS) as problems,
+            atomic_file(folder / CAPTIONS) as captions,
+            atomic_file(folder / FACTS) as facts,
+            atomic_file(folder / PROBLEMS) as problems,
             captions.open("wb") as to_captions,
             facts.open("wb") as to_facts,
             problems.open("wb") as to_problems,
@@ -135,7 +135,7 @@ class Builder:
         write_json(folder / MANIFEST, self.about | {"items": len(kept)})
 
 
-def _fill(chunks: Chunks, number: int) -> int:
+def _fill(chunks: BankChunks, number: int) -> int:
     """Write one chunk into its rows of pictures.npy, then its part file; returns the number of its items."""
     span = chunks.span(number)
     pictures = np.zeros((len(span), chunks.size, chunks.size, 3), dtype=np.uint8)
@@ -181,13 +181,13 @@ def _append(part: Path, captions: BinaryIO, facts: BinaryIO, problems: BinaryIO)
     return kept
 
 
-def _compact(chunks: Chunks, kept: list[int]) -> None:
+def _compact(chunks: BankChunks, kept: list[int]) -> None:
     """Close the gaps that skipped items left in pictures.npy."""
     path = chunks.folder / PICTURES
     pictures = np.load(path, mmap_mode="r", allow_pickle=False)
     if len(pictures) == len(kept):
         return
-    with replacing(path) as temporary, temporary.open("wb") as handle:
+    with atomic_file(path) as temporary, temporary.open("wb") as handle:
         handle.write(npy.header(np.uint8, chunks.shape(len(kept))))
         for places in _windows(len(kept)):
             handle.write(pictures[kept[places]].data)

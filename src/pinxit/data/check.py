@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pinxit.data.pool import cores, ordered
+from pinxit.data.pool import cores, parallel_map
 from pinxit.data.problems import Problem, Problems, read
 from pinxit.types import Dataset
 
@@ -13,7 +13,7 @@ SPAN = 32  # items a worker reads at a time
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """The result of a check."""
 
     usable: int  # items that can be used
@@ -21,13 +21,15 @@ class Checked:
     problems: Problems
 
 
-def check(dataset: Dataset, workers: int | None = None, progress: Callable[[int, int], None] | None = None) -> Checked:
+def check(
+    dataset: Dataset, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> CheckResult:
     """Read every item of `dataset`; `progress(done, total)` is called now and then."""
     total = len(dataset)
     spans = [range(start, min(start + SPAN, total)) for start in range(0, total, SPAN)]
     problems = Problems(getattr(dataset, "problems", ()))
     captions, broken, done = 0, 0, 0
-    results = ordered(_read_span, dataset, spans, min(workers or cores(), len(spans)))
+    results = parallel_map(_read_span, dataset, spans, min(workers or cores(), len(spans)))
     for span, (caption_count, found) in zip(spans, results, strict=True):
         captions += caption_count
         broken += len(found)
@@ -35,7 +37,7 @@ def check(dataset: Dataset, workers: int | None = None, progress: Callable[[int,
         problems.extend(found)
         if progress is not None:
             progress(done, total)
-    return Checked(total - broken, captions, problems)
+    return CheckResult(total - broken, captions, problems)
 
 
 def _read_span(dataset: Dataset, span: range) -> tuple[int, list[Problem]]:

@@ -20,7 +20,7 @@ from pinxit import files
 from pinxit.data import npy
 from pinxit.data.identity import differences
 from pinxit.data.jsonl import json_line
-from pinxit.data.writing_systems import RULES, Script, readable
+from pinxit.data.writing_systems import RULES, Script, captions_in
 from pinxit.errors import DataError, UsageError
 from pinxit.files import write_bytes, write_json
 from pinxit.schema import Whole
@@ -42,7 +42,7 @@ class ChunkedJob(ABC):
     """A folder of arrays to be computed, or finished already."""
 
     MANIFEST: ClassVar[str]  # file name
-    ABOUT: ClassVar[type[About]]  # the fields of the manifest
+    ABOUT: ClassVar[type[JobManifest]]  # the fields of the manifest
     KIND: ClassVar[str]  # the name of the arrays in messages, a plural
     FILES: ClassVar[tuple[str, ...]]
 
@@ -137,7 +137,7 @@ class CaptionTable:
         numbers = {"": 0}
         starts, places = [0], []
         for index, of_picture in enumerate(captions):
-            for text in choose(readable(of_picture, script), per_picture, seed, index):
+            for text in choose(captions_in(of_picture, script), per_picture, seed, index):
                 places.append(numbers.setdefault(text, len(numbers)))
             starts.append(len(places))
             if starts[-1] == starts[-2]:
@@ -188,7 +188,7 @@ def read_json(path: Path, kind: Any) -> dict[str, Any]:
     return content
 
 
-class About(TypedDict):
+class JobManifest(TypedDict):
     """The fields of every manifest."""
 
     bank: dict[str, Any]
@@ -200,7 +200,7 @@ class _Done(TypedDict):
     texts: Whole
 
 
-def halves(values: NDArray[Any], name: str) -> NDArray[np.float16]:
+def to_float16(values: NDArray[Any], name: str) -> NDArray[np.float16]:
     """`values`, computed by the model `name`, as float16. Raises DataError for values out of its range."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float16)

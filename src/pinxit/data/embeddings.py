@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from pinxit.data.chunks import PLACES, STARTS, TEXTS, read_json, text_numbers
-from pinxit.data.embeddings_builder import MANIFEST, OFFSETS, POOLED, TOKENS, EmbeddingsAbout, Job, identity_of
+from pinxit.data.embeddings_builder import (
+    MANIFEST,
+    OFFSETS,
+    POOLED,
+    TOKENS,
+    EmbeddingsJob,
+    EmbeddingsManifest,
+    identity_of,
+)
 from pinxit.data.identity import differences
 from pinxit.data.jsonl import Captions
 from pinxit.data.writing_systems import Script
@@ -48,7 +56,7 @@ class Embeddings:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise DataError(f"{folder} holds no finished embeddings: it has no {MANIFEST}.")
-        about = read_json(folder / MANIFEST, EmbeddingsAbout)
+        about = read_json(folder / MANIFEST, EmbeddingsManifest)
 
         def array(name: str, mapped: bool = False) -> Any:
             return np.load(folder / name, mmap_mode="r" if mapped and not in_memory else None, allow_pickle=False)
@@ -146,5 +154,5 @@ def build_embeddings(
     called now and then. Raises UsageError for numbers below 1, DataError when `folder` holds other embeddings or
     anything else, PinxitError when the disk is full.
     """
-    Job.plan(bank, encoder, Path(folder), per_picture, batch, seed, script).complete(progress)
+    EmbeddingsJob.plan(bank, encoder, Path(folder), per_picture, batch, seed, script).complete(progress)
     return Embeddings.open(folder)

@@ -26,11 +26,11 @@ from pinxit.data.chunks import (
     PLACES,
     STARTS,
     TEXTS,
-    About,
     Array,
     CaptionTable,
     ChunkedJob,
-    halves,
+    JobManifest,
+    to_float16,
 )
 from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError
@@ -50,17 +50,17 @@ class _Encoder(TypedDict):
     length: Count
 
 
-class EmbeddingsAbout(About):
+class EmbeddingsManifest(JobManifest):
     """embeddings.json."""
 
     encoder: _Encoder
 
 
 @dataclass(frozen=True)
-class Job(ChunkedJob):
+class EmbeddingsJob(ChunkedJob):
     """Embeddings to be computed, or finished already."""
 
-    MANIFEST, ABOUT = MANIFEST, EmbeddingsAbout
+    MANIFEST, ABOUT = MANIFEST, EmbeddingsManifest
     KIND = "embeddings"
     FILES = (TOKENS, OFFSETS, POOLED, TEXTS, STARTS, PLACES)
 
@@ -78,7 +78,7 @@ class Job(ChunkedJob):
         batch: int,
         seed: int,
         script: Script,
-    ) -> Job:
+    ) -> EmbeddingsJob:
         """Compare what is in `folder` with what is asked for. Raises DataError if it holds anything else."""
         batch = checked(Count, plain_number(batch), "texts at once")
         if per_picture is not None:
@@ -125,7 +125,7 @@ class Job(ChunkedJob):
         flat = torch.cat(rows).cpu().numpy()  # one copy: each makes a GPU wait
         if len(flat) != offsets[-1] - offsets[0]:
             raise DataError(f"{self.folder}: the text encoder's tokens have changed; delete it and begin again.")
-        npy.write_rows(parts / TOKENS, int(offsets[0]), halves(flat, self.encoder.name))
+        npy.write_rows(parts / TOKENS, int(offsets[0]), to_float16(flat, self.encoder.name))
         npy.write_rows(parts / POOLED, start, pooled.cpu().numpy())
         return start + len(texts)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pinxit.data.labels import Labelled
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.errors import DataError, UsageError
 from pinxit.types import Example
 
@@ -58,7 +58,7 @@ class FashionMnist:
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}.")
         label = LABELS[int(self._classes[index])]
-        picture = square(np.repeat(self._pictures[index][:, :, None], 3, 2), self.size, "bicubic")
+        picture = square_crop(np.repeat(self._pictures[index][:, :, None], 3, 2), self.size, "bicubic")
         captions = tuple(caption.format(label) for caption in CAPTIONS)
         return Example(picture, captions, f"fashion-mnist-{self.split}-{index:05d}", Labelled(label))
 

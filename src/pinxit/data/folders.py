@@ -10,7 +10,7 @@ from typing import Any
 from pinxit.data.captions import from_text
 from pinxit.data.decode import SUFFIXES, decode
 from pinxit.data.problems import ItemError, Problems
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.data.walk import directories
 from pinxit.errors import DataError
 from pinxit.files import open_plain
@@ -50,7 +50,7 @@ class FolderDataset:
         name = self._names[index]
         captions = from_text(self._read(self._captions[index], name), name)
         image = decode(self._read(name, name), name, least=self.size)
-        return Example(picture=square(image, self.size), captions=captions, key=name)
+        return Example(picture=square_crop(image, self.size), captions=captions, key=name)
 
     def identity(self) -> dict[str, Any]:
         """What identifies this dataset, wherever the folder is: names, sizes, captions, both ends of picture files."""

@@ -10,7 +10,7 @@ from typing import Any
 from pinxit.config import to_dict
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError
-from pinxit.schema import shown
+from pinxit.schema import shortened
 from pinxit.texts import counted
 from pinxit.types import Dataset, Example
 
@@ -62,7 +62,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) <= 80 else shown(value)
+    return value if isinstance(value, str) and len(value) <= 80 else shortened(value)
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pinxit.errors import PinxitError
-from pinxit.files import replacing
+from pinxit.files import atomic_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def header(kind: type[np.generic], shape: Sequence[int]) -> bytes:
 
 def allocate(path: Path, kind: type[np.generic], shape: Sequence[int]) -> None:
     """Create an array at full length, filled with zeros; with sparse files it takes no space yet."""
-    with replacing(path) as temporary, temporary.open("wb") as handle:
+    with atomic_file(path) as temporary, temporary.open("wb") as handle:
         handle.write(header(kind, shape))
         handle.truncate(handle.tell() + size_of(kind, shape))
 
@@ -58,7 +58,7 @@ def write_rows(path: Path, row: int, values: NDArray[Any]) -> None:
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write a whole array."""
-    with replacing(path) as temporary, temporary.open("wb") as handle:
+    with atomic_file(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, array, allow_pickle=False)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pinxit.data.sidecars import name_of
+from pinxit.data.sidecars import sidecar_name
 from pinxit.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ class OpenSidecars(Generic[T]):
 
     def of(self, index: int) -> tuple[T, int]:
         """The sidecar that has item `index`, and its row there; of a broken item, those of its replacement."""
-        shard, row = self.stream.place(self.stream.standing(index))
+        shard, row = self.stream.place(self.stream.item_shown(index))
         with self._lock:
             if shard not in self._open:
                 url = self.stream.manifest["shards"][shard]["url"]
-                self._open[shard] = self.read(self.folder / name_of(url, self.kind))
+                self._open[shard] = self.read(self.folder / sidecar_name(url, self.kind))
                 while len(self._open) > OPEN:
                     self._open.popitem(last=False)
             self._open.move_to_end(shard)
@@ -42,7 +42,7 @@ class OpenSidecars(Generic[T]):
 def sidecars_of(stream: Stream, folder: Path, kind: str) -> Iterator[tuple[Path, str]]:
     """The path of each shard's sidecar, with the digest of the shard. Raises DataError if one is missing."""
     for shard in stream.manifest["shards"]:
-        place = folder / name_of(shard["url"], kind)
+        place = folder / sidecar_name(shard["url"], kind)
         if not place.is_file():
             raise DataError(f"there is no {place}: encode the shards with --with {kind}.")
         yield place, shard["digest"]

@@ -35,7 +35,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+def parallel_map(
+    function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[Task], workers: int
+) -> Iterator[Result]:
     """Yield `function(job, task)` for every task, in order, from `workers` processes (1: in this very process).
 
     Processes are spawned, so `function` must live in a module and `job` must pickle; `job` is sent once per process.

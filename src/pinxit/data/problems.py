@@ -86,7 +86,7 @@ def read(dataset: Dataset, index: int) -> Example | Problem:
     return item if captions and all(captions) else Problem(item.key, "has no caption, or an empty one")
 
 
-def readable(dataset: Dataset, indices: Iterable[int], problems: Problems) -> Iterator[Example]:
+def usable_items(dataset: Dataset, indices: Iterable[int], problems: Problems) -> Iterator[Example]:
     """The usable items at `indices`; the others are added to `problems`."""
     for index in indices:
         item = read(dataset, index)

@@ -18,11 +18,11 @@ from PIL import Image
 
 from pinxit.data.folders import FolderDataset
 from pinxit.data.identity import differences, fingerprint, first_readable, identity
-from pinxit.data.pool import cores, ordered
+from pinxit.data.pool import cores, parallel_map
 from pinxit.data.problems import Problem, Problems, read
 from pinxit.errors import DataError, UsageError
-from pinxit.files import read_json, replacing, write_json
-from pinxit.locks import alone_in
+from pinxit.files import atomic_file, read_json, write_json
+from pinxit.locks import folder_lock
 from pinxit.schema import Whole, checked, plain_number
 from pinxit.types import Dataset, Example
 
@@ -36,7 +36,7 @@ Files = list[tuple[str, bytes]]  # (name inside the tar, content)
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenShards:
     """The result of `write_shards`, including the shards of earlier calls."""
 
     shards: int
@@ -58,7 +58,7 @@ def write_shards(
     form: Form = "png",
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Written:
+) -> WrittenShards:
     """Write the first `count` items of `dataset` (None: all; never more than it has) to out/00000.tar and so on.
 
     Pictures are stored without loss as PNG or WebP. A shard gets its name when it is complete; the same call after a
@@ -76,7 +76,7 @@ def write_shards(
     if isinstance(dataset, FolderDataset) and out.resolve() == dataset.folder.resolve():
         # Beside tars loose pictures are not read: neither could the command go on after a kill, nor a run begin.
         raise UsageError(f"{out} holds the pictures themselves: choose another folder for the shards.")
-    with alone_in(out, f"the shards {out}"):
+    with folder_lock(out, f"the shards {out}"):
         return _write_all(dataset, out, count, per_shard, form, workers, progress)
 
 
@@ -88,12 +88,12 @@ def _write_all(
     form: Form,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
-) -> Written:
+) -> WrittenShards:
     _claim(out, dataset, count, per_shard, form)
     spans = [range(start, min(start + per_shard, count)) for start in range(0, count, per_shard)]
     pending = [number for number in range(len(spans)) if not _finished(out, number)]
     tasks = [part for number in pending for part in _parts(spans[number])]
-    results = ordered(_encode, _Job(dataset, form), tasks, min(workers or cores(), len(tasks)))
+    results = parallel_map(_encode, _Job(dataset, form), tasks, min(workers or cores(), len(tasks)))
     done = count - sum(len(spans[number]) for number in pending)
     for number in pending:
         for filled in _write(out, number, spans[number], results):
@@ -126,7 +126,7 @@ def _write(out: Path, number: int, span: range, results: Iterator[tuple[Files, l
     """Write one shard and its statistics; yields the number of items of each part."""
     problems: list[Problem] = []
     items = 0
-    with replacing(out / f"{number:05d}.tar") as temporary:
+    with atomic_file(out / f"{number:05d}.tar") as temporary:
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
             for part in _parts(span):
                 files, broken = next(results)
@@ -182,7 +182,7 @@ class _Stats(TypedDict):
     problems: list[tuple[str, str]]
 
 
-def _written(out: Path, shards: int, dataset: Dataset) -> Written:
+def _written(out: Path, shards: int, dataset: Dataset) -> WrittenShards:
     problems = Problems(getattr(dataset, "problems", ()))
     items = 0
     for number in range(shards):
@@ -190,4 +190,4 @@ def _written(out: Path, shards: int, dataset: Dataset) -> Written:
         items += stats["items"]
         problems.extend(Problem(key, reason) for key, reason in stats["problems"])
     problems.log()
-    return Written(shards, items, problems)
+    return WrittenShards(shards, items, problems)

@@ -22,7 +22,7 @@ from pinxit.data.decode import SUFFIXES, decode
 from pinxit.data.folders import OTHER_PICTURES
 from pinxit.data.problems import ItemError, Problems
 from pinxit.data.tar_index import Member, TarDamage, members
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.errors import DataError
 from pinxit.types import Example
 
@@ -118,7 +118,7 @@ def example_of(shard: Shard, row: int, size: int, read: Callable[[NDArray[np.int
     key, spans = _key(shard, row), shard.spans[row]
     captions = captions_of(shard, row, read)
     image = decode(read(spans[PICTURE]), key, least=size)
-    return Example(picture=square(image, size), captions=captions, key=key)
+    return Example(picture=square_crop(image, size), captions=captions, key=key)
 
 
 def captions_of(shard: Shard, row: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> tuple[str, ...]:

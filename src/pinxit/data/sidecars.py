@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from safetensors import SafetensorError, safe_open
 
 from pinxit.data.problems import ItemError, Problems
+from pinxit.data.shard_cache import ShardCache, shards_of
 from pinxit.data.shards import Shard, captions_of, example_of, index_shard
-from pinxit.data.shelf import Shelf, shards_of
-from pinxit.data.stream_index import AHEAD, indexed
+from pinxit.data.stream_index import AHEAD, indexed_records
 from pinxit.data.stream_manifest import AGAIN, ShardRecord, digest_of
 from pinxit.errors import DataError
 from pinxit.files import write_json
-from pinxit.locks import alone, remove_left
-from pinxit.weights.tensor_parts import Parts, write_parts
+from pinxit.locks import file_lock, remove_leftovers
+from pinxit.weights.tensor_parts import TensorParts, write_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,22 +54,22 @@ class RowEncoder(Protocol):
 
     def of(
         self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]
-    ) -> Mapping[str, Tensor | Parts]:
+    ) -> Mapping[str, Tensor | TensorParts]:
         """Tensors of all items of a shard; a picture that cannot be used is None.
 
         `pictures` are decoded while they are iterated over, once: whoever keeps them has a whole shard in memory.
-        Large tensors are `Parts`, made while they are written.
+        Large tensors are `TensorParts`, made while they are written.
         """
 
 
 @contextmanager
-def alone_with(kind: str, out: Path) -> Iterator[None]:
+def sidecars_lock(kind: str, out: Path) -> Iterator[None]:
     """Inside the block no other command writes sidecars of that kind into `out`, nor is a half-written one there.
 
     Other kinds may be written meanwhile. Raises UsageError while another command writes this one.
     """
-    with alone(out / f".{kind}.lock", f"what {kind} says in {out}"):
-        remove_left(out.glob(f".*.{kind}.safetensors.*.part"))
+    with file_lock(out / f".{kind}.lock", f"what {kind} says in {out}"):
+        remove_leftovers(out.glob(f".*.{kind}.safetensors.*.part"))
         yield
 
 
@@ -86,36 +86,38 @@ def encode_shards(
     or no tar, or where `out` holds what another model said, PinxitError when one cannot be fetched or written.
     """
     urls = shards_of(spec) if isinstance(spec, str) else list(spec)
-    shelf, written = Shelf(cache or cache_of(out, encoder.kind)), []
-    known = indexed(urls)
-    missing = deque(missing_of(urls, encoder.kind, out))
+    shard_cache, written = ShardCache(cache or cache_of(out, encoder.kind)), []
+    known = indexed_records(urls)
+    missing = deque(missing_sidecars(urls, encoder.kind, out))
     for number, url in enumerate(urls, 1):
         new = bool(missing) and missing[0] == url
         if new:
             missing.popleft()
             for further in islice(missing, AHEAD):
-                shelf.expect(further)
-        written.append(encode_shard(url, encoder, out, shelf, known.get(url)))
+                shard_cache.prefetch(further)
+        written.append(encode_shard(url, encoder, out, shard_cache, known.get(url)))
         if progress is not None and new:  # so that whoever stops at every call still gets on
             progress(number, len(urls))
     finish(out, encoder.kind, encoder.about)
     return written
 
 
-def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf, known: ShardRecord | None = None) -> Path:
+def encode_shard(
+    url: str, encoder: RowEncoder, out: Path, shard_cache: ShardCache, known: ShardRecord | None = None
+) -> Path:
     """The sidecar of one shard, written unless it is there; `known`: what an index tells of the shard."""
-    place = out / name_of(url, encoder.kind)
+    place = out / sidecar_name(url, encoder.kind)
     about: dict[str, Any] = {"kind": encoder.kind, "about": dict(encoder.about)}
-    if place.is_file() and "://" in url and not shelf.holds(url):  # which is not fetched again to be looked at
-        compare(place, about | ({} if known is None else {"shard": known["digest"], "items": known["items"]}))
+    if place.is_file() and "://" in url and not shard_cache.holds(url):  # which is not fetched again to be looked at
+        check_sidecar(place, about | ({} if known is None else {"shard": known["digest"], "items": known["items"]}))
         return place
-    path = shelf.path(url)
+    path = shard_cache.path(url)
     if not path.is_file():
         raise DataError(f"there is no shard {url}: {AGAIN}.")
     shard, problems = index_shard(path, Problems()), Problems()
     about |= {"shard": digest_of(shard), "items": len(shard.keys)}
     if place.is_file():
-        compare(place, about)
+        check_sidecar(place, about)
         return place
     rows = range(len(shard.keys))
     captions = [_captions(shard, row, problems) for row in rows]
@@ -126,14 +128,14 @@ def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf, known: 
     return place
 
 
-def missing_of(urls: Sequence[str], kind: str, out: Path) -> list[str]:
+def missing_sidecars(urls: Sequence[str], kind: str, out: Path) -> list[str]:
     """The shards without a sidecar there. Raises DataError where two would have the same one."""
     names: dict[str, str] = {}
     for url in urls:
-        if names.setdefault(name_of(url, kind), url) != url:
-            both = f"{names[name_of(url, kind)]} and {url}"
+        if names.setdefault(sidecar_name(url, kind), url) != url:
+            both = f"{names[sidecar_name(url, kind)]} and {url}"
             raise DataError(f"{both} have the same name: encode them into different folders.")
-    return [url for url in urls if not encoded([url], kind, out)]
+    return [url for url in urls if not is_complete([url], kind, out)]
 
 
 def finish(out: Path, kind: str, about: Mapping[str, Any]) -> None:
@@ -154,26 +156,26 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def encoded(urls: Sequence[str], kind: str, out: Path) -> bool:
+def is_complete(urls: Sequence[str], kind: str, out: Path) -> bool:
     """Whether every shard has its sidecar there."""
-    return all((out / name_of(url, kind)).is_file() for url in urls)
+    return all((out / sidecar_name(url, kind)).is_file() for url in urls)
 
 
-def name_of(url: str, kind: str) -> str:
+def sidecar_name(url: str, kind: str) -> str:
     """What the sidecar of a shard is called."""
     return f"{url.rpartition('/')[2].removesuffix('.tar')}.{kind}.safetensors"
 
 
-def compare(place: Path, about: Mapping[str, Any]) -> None:
+def check_sidecar(place: Path, about: Mapping[str, Any]) -> None:
     """Raise DataError where a sidecar is damaged, or of another model or shard."""
-    found = told(place)
+    found = read_metadata(place)
     for name, here in about.items():
         if found.get(name) != here:
             what = {"about": "what another model said", "kind": "something else"}.get(name, "answers of another shard")
             raise DataError(f"{place} holds {what}: delete it, or encode into another folder.")
 
 
-def told(place: Path) -> dict[str, Any]:
+def read_metadata(place: Path) -> dict[str, Any]:
     """What a sidecar says of itself. Raises DataError when it is damaged."""
     try:
         with safe_open(place, framework="pt") as file:

@@ -62,7 +62,7 @@ def open_source(spec: str | Path, size: int, split: str = "train", **options: An
         return _folder(path, size)
     if os.path.isfile(path) and path.suffix.lower() != ".tar":  # noqa: PTH113
         raise DataError(f"{spec} is not a .tar file; a source is {KINDS}.")
-    return ShardDataset(expanded(spec), size)
+    return ShardDataset(expand_pattern(spec), size)
 
 
 def open_training(spec: str, size: int, seed: int, **options: Any) -> Dataset:
@@ -112,14 +112,14 @@ def _folder(path: Path, size: int) -> Dataset:
     return ShardDataset(tars, size)
 
 
-def expanded(spec: str) -> list[Path]:
+def expand_pattern(spec: str) -> list[Path]:
     """The files that a path or pattern names. Raises DataError if one is missing or there is none.
 
     A file whose own name looks like a pattern, such as "data[1].tar", is meant itself.
     """
     paths: list[Path] = []
     whole = str(user_path(spec))
-    for text in [whole] if os.path.isfile(whole) else braces(whole):  # noqa: PTH113
+    for text in [whole] if os.path.isfile(whole) else expand_braces(whole):  # noqa: PTH113
         pattern = glob.has_magic(text) and not os.path.isfile(text)  # noqa: PTH113
         matching = [Path(name) for name in sorted(glob.glob(text))] if pattern else [Path(text)]  # noqa: PTH207
         missing = [path for path in matching if not os.path.isfile(path)]  # noqa: PTH113
@@ -129,7 +129,7 @@ def expanded(spec: str) -> list[Path]:
     return paths
 
 
-def braces(text: str) -> Iterator[str]:
+def expand_braces(text: str) -> Iterator[str]:
     """Expand {000..007} (keeping leading zeros) and {a,b}, leftmost first. Raises DataError for an impossible range."""
     matches = [match for match in (_RANGE.search(text), _CHOICE.search(text)) if match]
     if not matches:
@@ -146,4 +146,4 @@ def braces(text: str) -> Iterator[str]:
     else:
         choices = match.group(1).split(",")
     for choice in choices:
-        yield from braces(text[: match.start()] + choice + text[match.end() :])
+        yield from expand_braces(text[: match.start()] + choice + text[match.end() :])

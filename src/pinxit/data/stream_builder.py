@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pinxit.data.jsonl import json_line
-from pinxit.data.shelf import Shelf, shards_of
-from pinxit.data.stream_index import indexed
-from pinxit.data.stream_manifest import FORMAT, LINES, STREAM, compare, look_through, noted, used
+from pinxit.data.shard_cache import ShardCache, shards_of
+from pinxit.data.stream_index import indexed_records
+from pinxit.data.stream_manifest import FORMAT, LINES, STREAM, compare, scan_shard, scanned_shards, used
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError
 from pinxit.files import write_bytes, write_json
@@ -36,11 +36,11 @@ def build_stream(
     if (folder / STREAM).is_file():
         compare(folder, spec, size, count)
         return Stream.open(folder, cache)
-    urls, shelf = shards_of(spec), Shelf(Path(cache or folder.parent / "cache"))
-    known = indexed(urls) | {one["url"]: one for one in noted(folder)}
+    urls, shard_cache = shards_of(spec), ShardCache(Path(cache or folder.parent / "cache"))
+    known = indexed_records(urls) | {one["url"]: one for one in scanned_shards(folder)}
     records = []
     for number, url in enumerate(urls, 1):
-        records.append(known[url] if url in known else look_through(url, shelf))
+        records.append(known[url] if url in known else scan_shard(url, shard_cache))
         if url not in known:
             write_bytes(folder / LINES, b"".join(map(json_line, records)))
             if progress is not None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.torch import load_file
 
-from pinxit.data.deal import Rows
 from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
-from pinxit.data.sidecars import compare, told
+from pinxit.data.sidecars import check_sidecar, read_metadata
+from pinxit.data.stream_order import Rows
 from pinxit.data.streams import Stream
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class StreamCodes:
     def open(cls, stream: Stream, folder: Path, dvae: str) -> StreamCodes:
         """`dvae`: its fingerprint. Raises DataError if a sidecar is missing, damaged, or of another dVAE or shard."""
         for place, digest in sidecars_of(stream, folder, KIND):
-            about = told(place).get("about", {})
-            compare(place, {"kind": KIND, "about": about | {"fingerprint": dvae}, "shard": digest})
+            about = read_metadata(place).get("about", {})
+            check_sidecar(place, {"kind": KIND, "about": about | {"fingerprint": dvae}, "shard": digest})
         return cls(stream, OpenSidecars(stream, folder, KIND, _codes))
 
     def __len__(self) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from pinxit.data.jsonl import json_line
-from pinxit.data.shelf import Shelf, patiently, shards_of
-from pinxit.data.stream_manifest import ShardRecord, look_through
+from pinxit.data.shard_cache import ShardCache, shards_of, with_retries
+from pinxit.data.stream_manifest import ShardRecord, scan_shard
 from pinxit.errors import DataError, UsageError
 from pinxit.files import parse_json, user_path, write_bytes
 from pinxit.schema import Whole
@@ -41,21 +41,21 @@ def index_shards(
     written.
     """
     folder = Path(folder)
-    urls, shelf = shards_of(str(spec)), Shelf(folder / ".index-cache", ROOM)
+    urls, shard_cache = shards_of(str(spec)), ShardCache(folder / ".index-cache", ROOM)
     _check_names(urls)
     known = dict(_known(urls, folder / INDEX))
     records: list[ShardRecord] = []
     for number, url in enumerate(urls, 1):
         if url not in known:
             for further in urls[number : number + AHEAD]:
-                shelf.expect(further)
-        records.append(known[url] if url in known else look_through(url, shelf))
+                shard_cache.prefetch(further)
+        records.append(known[url] if url in known else scan_shard(url, shard_cache))
         if url not in known:
             _write(folder, [*records, *(known[later] for later in urls[number:] if later in known)])
             if progress is not None:  # after the write, so that even a caller that stops here makes progress
                 progress(number, len(urls))
     _write(folder, records)
-    shutil.rmtree(shelf.folder, ignore_errors=True)
+    shutil.rmtree(shard_cache.folder, ignore_errors=True)
     return records
 
 
@@ -71,7 +71,7 @@ def _write(folder: Path, records: Sequence[ShardRecord]) -> None:
     write_bytes(folder / INDEX, b"".join(json_line(_line(one)) for one in records))
 
 
-def indexed(urls: Sequence[str]) -> dict[str, ShardRecord]:
+def indexed_records(urls: Sequence[str]) -> dict[str, ShardRecord]:
     """The records in indexes beside the shards, by URL; without shards that have changed in size or are newer."""
     found: dict[str, ShardRecord] = {}
     for place in dict.fromkeys(url.rpartition("/")[0] for url in urls):
@@ -109,7 +109,7 @@ def _lines(index: Path | str) -> list[_Line]:
             return found
 
         with suppress(DataError):  # there is no index: the shards are scanned
-            data = patiently(index, read)
+            data = with_retries(index, read)
     return [parse_json(line, _Line, str(index), DataError, "index the shards anew") for line in data.splitlines()]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from pinxit.data.problems import Problems
+from pinxit.data.shard_cache import ShardCache
 from pinxit.data.shards import Shard, index_shard
-from pinxit.data.shelf import Shelf
 from pinxit.errors import DataError
 from pinxit.files import parse_json, read_json
 from pinxit.schema import Count, Whole
@@ -47,9 +47,9 @@ def digest_of(shard: Shard) -> str:
     return hashlib.sha256(shard.keys.tobytes() + shard.spans.tobytes()).hexdigest()[:16]
 
 
-def look_through(url: str, shelf: Shelf) -> ShardRecord:
+def scan_shard(url: str, shard_cache: ShardCache) -> ShardRecord:
     """Scan a shard. Raises DataError when it is missing, truncated or not a tar."""
-    path, problems = shelf.path(url), Problems()
+    path, problems = shard_cache.path(url), Problems()
     if not path.is_file():
         raise DataError(f"there is no shard {url}: {AGAIN}.")
     found = index_shard(path, problems)
@@ -59,7 +59,7 @@ def look_through(url: str, shelf: Shelf) -> ShardRecord:
     return {"url": url, "bytes": path.stat().st_size, "items": len(found.keys), "digest": digest_of(found)}
 
 
-def noted(folder: Path) -> list[ShardRecord]:
+def scanned_shards(folder: Path) -> list[ShardRecord]:
     """The shards that have been scanned already."""
     path = folder / LINES
     lines = path.read_bytes().splitlines() if path.is_file() else []

@@ -18,11 +18,11 @@ from torch import Tensor
 from pinxit.data.chunks import CaptionTable
 from pinxit.data.embeddings_builder import identity_of, lengths_of
 from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
-from pinxit.data.sidecars import compare, told
+from pinxit.data.sidecars import check_sidecar, read_metadata
 from pinxit.data.streams import Stream
 from pinxit.data.writing_systems import RULES, Script
 from pinxit.errors import DataError
-from pinxit.weights.tensor_parts import Parts
+from pinxit.weights.tensor_parts import TensorParts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +45,7 @@ class TextRowEncoder:
 
     def of(
         self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]
-    ) -> Mapping[str, Tensor | Parts]:
+    ) -> Mapping[str, Tensor | TensorParts]:
         """The tensors of a sidecar, laid out as in `data.embeddings_builder`.
 
         `tokens` float16 [tokens of all texts, D], and `offsets` int64 [T + 1], where each text's begin;
@@ -54,7 +54,7 @@ class TextRowEncoder:
         """
         table = CaptionTable.of(captions, None, 0, self.script)
         lengths = lengths_of(self.reader, table.texts)
-        tokens = Parts((sum(lengths), self.reader.width), torch.float16, self._tokens(table.texts, lengths))
+        tokens = TensorParts((sum(lengths), self.reader.width), torch.float16, self._tokens(table.texts, lengths))
         offsets = torch.tensor([0, *lengths]).cumsum(0)
         also = {"starts": torch.from_numpy(table.starts), "places": torch.from_numpy(table.places)}
         return {"tokens": tokens, "offsets": offsets, **also}
@@ -79,7 +79,7 @@ class TextRowEncoder:
 
 
 @dataclass(frozen=True, eq=False)
-class _Side:
+class _OpenSidecar:
     """An opened sidecar."""
 
     tokens: Callable[[int, int], Tensor]
@@ -93,18 +93,18 @@ class StreamTexts:
     """The embeddings of a stream's captions, with methods of `data.embeddings.Embeddings`, which holds a bank's."""
 
     length: int
-    sidecars: OpenSidecars[_Side]
+    sidecars: OpenSidecars[_OpenSidecar]
 
     @classmethod
     def open(cls, stream: Stream, folder: Path, reader: TextEncoder, script: Script = "all") -> StreamTexts:
         """Raises DataError if a sidecar is missing, damaged, or of another text encoder or shard."""
         about = dict(TextRowEncoder(reader, script).about)
         for place, digest in sidecars_of(stream, folder, KIND):
-            found = told(place)
+            found = read_metadata(place)
             found["about"].pop("precision", None)  # may differ, as in `Embeddings.require`
             wanted = {"about": {k: v for k, v in about.items() if k != "precision"}, "shard": digest}
             if any(found.get(name) != value for name, value in wanted.items()):
-                compare(place, wanted)
+                check_sidecar(place, wanted)
         return cls(reader.length, OpenSidecars(stream, folder, KIND, _opened))
 
     def count(self, index: int) -> int:
@@ -129,7 +129,7 @@ class StreamTexts:
         return side.tokens(int(side.offsets[number]), int(side.offsets[number + 1])).float()
 
 
-def _opened(place: Path) -> _Side:
+def _opened(place: Path) -> _OpenSidecar:
     def tokens(start: int, end: int) -> Tensor:
         with safe_open(place, framework="pt") as file:
             found: Tensor = file.get_slice("tokens")[start:end]
@@ -138,4 +138,4 @@ def _opened(place: Path) -> _Side:
     with safe_open(place, framework="pt") as file:
         offsets, starts, places = (file.get_tensor(name) for name in ("offsets", "starts", "places"))
     assert np.all(np.diff(offsets.numpy()) >= 0)
-    return _Side(tokens, offsets, starts, places)
+    return _OpenSidecar(tokens, offsets, starts, places)

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pinxit.data.deal import Rows
 from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
-from pinxit.data.sidecars import compare
+from pinxit.data.sidecars import check_sidecar
+from pinxit.data.stream_order import Rows
 from pinxit.data.streams import Stream
 from pinxit.data.vectors import identity_of
-from pinxit.data.writing_systems import Script, readable
+from pinxit.data.writing_systems import Script, captions_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class StreamVectors:
     def open(cls, stream: Stream, folder: Path, clip: ImageTextEncoder, script: Script = "all") -> StreamVectors:
         """Raises DataError if a sidecar is missing, damaged, or of another CLIP or shard."""
         for place, digest in sidecars_of(stream, folder, KIND):
-            compare(place, {"kind": KIND, "about": identity_of(clip), "shard": digest})
+            check_sidecar(place, {"kind": KIND, "about": identity_of(clip), "shard": digest})
         nothing = torch.from_numpy(clip.texts([""])[0]).float()
         return cls(stream, script, nothing, OpenSidecars(stream, folder, KIND, load_file))
 
@@ -79,4 +79,4 @@ class StreamVectors:
         return side["captions"][int(side["starts"][row]) + number].float()
 
     def _texts(self, index: int) -> list[str]:
-        return list(dict.fromkeys(readable(self.stream.captions[index], self.script)))
+        return list(dict.fromkeys(captions_in(self.stream.captions[index], self.script)))

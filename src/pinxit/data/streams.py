@@ -18,12 +18,12 @@ import numpy as np
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
-from pinxit.data.deal import Deal, Rows, streams_for
 from pinxit.data.problems import ItemError, Problems
+from pinxit.data.shard_cache import PATIENCE, TRIES, ShardCache
 from pinxit.data.shards import Shard, example_of, index_shard, read_span
-from pinxit.data.shelf import PATIENCE, TRIES, Shelf
 from pinxit.data.stream_items import Pictures, StreamCaptions
 from pinxit.data.stream_manifest import AGAIN, STREAM, ShardRecord, StreamManifest, check_bytes, digest_of
+from pinxit.data.stream_order import Rows, StreamOrder, streams_for
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.files import read_json
 
@@ -45,7 +45,7 @@ class Stream:
 
     folder: Path
     manifest: StreamManifest
-    shelf: Shelf
+    shard_cache: ShardCache
     problems: Problems = field(default_factory=Problems)
     held_out: int = 0  # items at the end that are never trained on
     _lock: Any = field(default_factory=Lock, repr=False)
@@ -53,7 +53,7 @@ class Stream:
     _opened: OrderedDict[int, Shard] = field(default_factory=OrderedDict, repr=False)
     _stands: dict[int, int] = field(default_factory=dict, repr=False)  # for broken items, their replacements
     _named: set[str] = field(default_factory=set, repr=False)  # keys of broken items that have been reported
-    _deals: dict[tuple[int, int], Deal] = field(default_factory=dict, repr=False)
+    _deals: dict[tuple[int, int], StreamOrder] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, folder: Path | str, cache: Path | str | None = None) -> Stream:
@@ -68,7 +68,7 @@ class Stream:
                 check_bytes(Path(shard["url"]), shard)
                 shard["url"] = str(Path(shard["url"]).absolute())  # a program may change its working directory
         folder, cache = folder.absolute(), Path(cache or folder.parent / "cache").absolute()
-        return cls(folder, manifest, Shelf(cache))
+        return cls(folder, manifest, ShardCache(cache))
 
     def __len__(self) -> int:
         return self.manifest["items"]
@@ -91,19 +91,19 @@ class Stream:
 
     def holding_out(self, count: int) -> Stream:
         """This stream with its last `count` items held out: neither they nor those before replace the others."""
-        return Stream(self.folder, self.manifest, self.shelf, self.problems, count)
+        return Stream(self.folder, self.manifest, self.shard_cache, self.problems, count)
 
     def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
-        """The items of these rows of an update, int64 [count], in the order of `data.deal`.
+        """The items of these rows of an update, int64 [count], in the order of `data.stream_order`.
 
         Held-out items are never among them; raises UsageError when all are. Also starts to fetch the shards that are
         needed next.
         """
-        deal = self._deal(rows.batch, seed)
+        stream_order = self._stream_order(rows.batch, seed)
         if "://" in self.manifest["shards"][0]["url"]:
-            for shard in self._affordable(deal, rows):
-                self.shelf.expect(self.manifest["shards"][shard]["url"])
-        return deal.indices(rows)
+            for shard in self._affordable(stream_order, rows):
+                self.shard_cache.prefetch(self.manifest["shards"][shard]["url"])
+        return stream_order.indices(rows)
 
     @property
     def urls(self) -> list[str]:
@@ -173,7 +173,7 @@ class Stream:
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - int(self._ends[number]) + self.manifest["shards"][number]["items"]
 
-    def standing(self, index: int) -> int:
+    def item_shown(self, index: int) -> int:
         """The item that `self[index]` returns: `index`, or its replacement if it is broken."""
         self._item(index)
         return self._stands.get(index, index)
@@ -208,10 +208,10 @@ class Stream:
         with self._lock:
             if (known := self._opened.get(number)) is not None:
                 self._opened.move_to_end(number)
-                if self.shelf.holds(shard["url"]):
+                if self.shard_cache.holds(shard["url"]):
                     return known
         for turn in range(TRIES):
-            path = self.shelf.path(shard["url"])
+            path = self.shard_cache.path(shard["url"])
             try:
                 found = _indexed(path, shard)
                 break
@@ -224,35 +224,35 @@ class Stream:
                 self._opened.popitem(last=False)
         return found
 
-    def _affordable(self, deal: Deal, rows: Rows) -> list[int]:
-        """The shards to have for these rows, soonest needed first, as far as the shelf has space.
+    def _affordable(self, stream_order: StreamOrder, rows: Rows) -> list[int]:
+        """The shards to have for these rows, soonest needed first, as far as the cache has space.
 
         Were more expected, each would be fetched in the place of one that is not read yet. Space is shared equally
-        among the streams of the deal, as micro-batches and ranks ask for some of them at a time. If not even the
+        among the streams of the order, as micro-batches and ranks ask for some of them at a time. If not even the
         current windows fit, those that do stay, and the others take turns in the space of one shard.
         """
-        (current, later), share = deal.near(rows), len(deal.of(rows)) / deal.streams
+        (current, later), share = stream_order.nearby_shards(rows), len(stream_order.of(rows)) / stream_order.streams
         sizes = {shard: self.manifest["shards"][shard]["bytes"] for shard in current + later}
-        wanted, space = dict.fromkeys(current), share * self.shelf.space
+        wanted, space = dict.fromkeys(current), share * self.shard_cache.space
         needed = sum(sizes[shard] for shard in wanted)
         if needed <= space:
             wanted |= dict.fromkeys(later)
         else:
-            self.shelf.warn_of_more(needed / share)
+            self.shard_cache.warn_of_more(needed / share)
             space -= share * max(sizes.values())
         ends = np.cumsum([sizes[shard] for shard in wanted])
         return list(wanted)[: int(np.searchsorted(ends, space, side="right"))]
 
     def __reduce__(self) -> tuple[Any, ...]:  # another process reads the shards itself
-        return Stream, (self.folder, self.manifest, self.shelf, Problems(self.problems), self.held_out)
+        return Stream, (self.folder, self.manifest, self.shard_cache, Problems(self.problems), self.held_out)
 
-    def _deal(self, batch: int, seed: int) -> Deal:
+    def _stream_order(self, batch: int, seed: int) -> StreamOrder:
         asked = (batch, seed)
         if asked not in self._deals:
             if self.held_out >= len(self):
                 raise UsageError(f"all {len(self)} pictures of {self.folder} are held out: hold out fewer.")
             counts = tuple(int(n) for n in np.diff(np.minimum([0, *self._ends], len(self) - self.held_out)))
-            self._deals[asked] = Deal(counts, seed, streams_for(batch, sum(count > 0 for count in counts)))
+            self._deals[asked] = StreamOrder(counts, seed, streams_for(batch, sum(count > 0 for count in counts)))
         return self._deals[asked]
 
     @cached_property
@@ -276,6 +276,6 @@ def open_pictures(folder: Path | str) -> Bank | Stream:
     return Stream.open(folder) if (folder / STREAM).is_file() else Bank.open(folder)
 
 
-def stored(folder: Path) -> bool:
+def has_pictures(folder: Path) -> bool:
     """Whether a folder holds a finished bank or stream."""
     return (folder / MANIFEST).is_file() or (folder / STREAM).is_file()

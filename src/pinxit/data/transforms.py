@@ -1,6 +1,6 @@
 """Resizing and cropping: how a picture of any size becomes one of S x S pixels.
 
-Inference and banks use `square`. It stands for CLIP's random square crop (section 2.4) too, as banks hold square
+Inference and banks use `square_crop`. It stands for CLIP's random square crop (section 2.4) too, as banks hold square
 pictures, which have only one. The augmentations are those of DALL-E's appendices A.1 (dVAE) and B.1 (transformer), each
 a function of the picture and an explicit generator.
 """
@@ -32,7 +32,7 @@ _FILTERS: dict[Filter, Image.Resampling] = {
 }
 
 
-def square(picture: Picture | Image.Image, size: int, method: Filter = "lanczos") -> Picture:
+def square_crop(picture: Picture | Image.Image, size: int, method: Filter = "lanczos") -> Picture:
     """Resize the shorter side to `size`, then crop the centre: uint8 [size, size, 3].
 
     Only the pixels that are kept are computed, so a very long picture costs no more than a square one. Raises
@@ -41,10 +41,10 @@ def square(picture: Picture | Image.Image, size: int, method: Filter = "lanczos"
     image = _image(picture)
     if image.size == (size, size):
         return np.array(image)
-    return fit(image, size, Fitting(method=method))
+    return preprocess(image, size, Fitting(method=method))
 
 
-def fit(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
+def preprocess(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
     """Preprocess a picture by `fitting` for a model of `size` x `size` pixels: uint8 [size, size, 3].
 
     Raises UsageError for what is no picture, and for a size below 1.
@@ -63,8 +63,8 @@ def fit(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
     return np.array(image.resize((size, size), method, box=region))
 
 
-def square_of(width: int, height: int, size: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Which part (start, stop) of the columns and of the rows, in source pixels, `square` keeps at `size`."""
+def square_bounds(width: int, height: int, size: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Which part (start, stop) of the columns and of the rows, in source pixels, `square_crop` keeps at `size`."""
     columns, rows = (_centre(side, min(width, height), size, size) for side in (width, height))
     return columns, rows
 

@@ -28,17 +28,17 @@ from pinxit.data.chunks import (
     PLACES,
     STARTS,
     TEXTS,
-    About,
     CaptionTable,
     ChunkedJob,
-    halves,
+    JobManifest,
     read_json,
     text_numbers,
+    to_float16,
 )
-from pinxit.data.deal import Rows
 from pinxit.data.identity import differences
 from pinxit.data.jsonl import Captions
 from pinxit.data.order import order_batch
+from pinxit.data.stream_order import Rows
 from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError
 from pinxit.schema import Count, checked, plain_number
@@ -76,7 +76,7 @@ class _Clip(TypedDict):
     width: Count
 
 
-class VectorsAbout(About):
+class VectorsManifest(JobManifest):
     """vectors.json."""
 
     clip: _Clip
@@ -100,7 +100,7 @@ class Vectors:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise DataError(f"{folder} holds no finished vectors: it has no {MANIFEST}.")
-        about = read_json(folder / MANIFEST, VectorsAbout)
+        about = read_json(folder / MANIFEST, VectorsManifest)
 
         def array(name: str, mapped: bool = False) -> Any:
             return np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)
@@ -170,7 +170,7 @@ class Vectors:
 class VectorsJob(ChunkedJob):
     """Vectors to be computed, pictures first, or finished already."""
 
-    MANIFEST, ABOUT = MANIFEST, VectorsAbout
+    MANIFEST, ABOUT = MANIFEST, VectorsManifest
     KIND = "vectors"
     FILES = (PICTURES, CAPTIONS, TEXTS, STARTS, PLACES)
 
@@ -196,7 +196,7 @@ class VectorsJob(ChunkedJob):
             place = start - pictures
             texts = self.captions.texts[place : place + chunks.CHUNK]
             name, stop, rows = CAPTIONS, start + len(texts), self.clip.texts(texts, cut=True)
-        npy.write_rows(parts / name, place, halves(rows, self.clip.name))
+        npy.write_rows(parts / name, place, to_float16(rows, self.clip.name))
         return stop
 
 

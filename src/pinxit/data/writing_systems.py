@@ -13,7 +13,7 @@ RULES: dict[Script, str] = {"all": "all", "latin": "latin letters"}
 FIRST_ELSEWHERE = "\u0250"  # the first character after Unicode's first blocks of Latin letters
 
 
-def readable(captions: Sequence[str], script: Script) -> Sequence[str]:
+def captions_in(captions: Sequence[str], script: Script) -> Sequence[str]:
     """The captions written in `script`; all of them if none is. Signs such as ’ and – belong to every script."""
     if script == "all":
         return captions

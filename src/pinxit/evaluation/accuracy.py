@@ -30,7 +30,7 @@ def accuracy(data: LabelledDataset, count: int, name: Namer, watch: Callable[[in
 
 
 @dataclass(frozen=True)
-class Shift:
+class DistributionShift:
     """One model's accuracy on pictures like those it was trained on, and on pictures of another distribution."""
 
     seen: float
@@ -42,7 +42,7 @@ class Shift:
         return self.seen - self.unseen
 
 
-def closed(peer: Shift, model: Shift) -> float | None:
+def gap_closed(peer: DistributionShift, model: DistributionShift) -> float | None:
     """The share of the peer's gap that the model closes (Radford et al. 2021, section 3.3): 0 none, 1 all of it.
 
     None if the peer has no gap.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.evaluation.geneval import Rules, complaints, overall
+from pinxit.evaluation.geneval import ScorerThresholds, complaints, overall
 from pinxit.evaluation.questions import Exam, Question, true_picture, wrong_picture
 from pinxit.functional.boxes import Detections
 from pinxit.types import Prompt, Ranked
@@ -49,7 +49,7 @@ class Answer:
 
 
 def answer(
-    question: Question, ranked: Sequence[Ranked], detect: Detect, rules: Rules, rank: Rank | None = None
+    question: Question, ranked: Sequence[Ranked], detect: Detect, rules: ScorerThresholds, rank: Rank | None = None
 ) -> Answer:
     """Judge every candidate of one question. `rank` None: a candidate's score does not depend on the others."""
     wrong = [complaints(detections, question.expected, rules) for detections in detect([one.picture for one in ranked])]
@@ -98,7 +98,7 @@ def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple
 
 
 def judge_scores(
-    asked: Sequence[Question], exam: Exam, detect: Detect, rules: Rules, size: int = 64, batch: int = 64
+    asked: Sequence[Question], exam: Exam, detect: Detect, rules: ScorerThresholds, size: int = 64, batch: int = 64
 ) -> Iterator[tuple[str, float]]:
     """The judge's own accuracy: the shares of true renders that it accepts and of wrong ones that it rejects.
 
@@ -128,9 +128,9 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
     from pinxit.data.transforms import to_pictures, to_tensor
     from pinxit.functional.corruption import patched, strewn
     from pinxit.functional.draws import OneStream
-    from pinxit.models.ambient import own_settings
+    from pinxit.models.torch_defaults import torch_defaults
 
-    with own_settings():
+    with torch_defaults():
         draws, count = OneStream(torch.Generator().manual_seed(seed)), len(pictures)
         x = patched(to_tensor(np.stack(pictures)), torch.full((count,), 1.0), draws, 12)
         return list(to_pictures(strewn(x, torch.full((count,), 0.01), draws, 12)))

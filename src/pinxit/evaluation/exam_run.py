@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
 from pinxit.errors import UsageError
-from pinxit.evaluation import partial as parts
+from pinxit.evaluation import partial_results as parts
 from pinxit.evaluation.evaluators import Answer, Detect, PaintPrompts, Rank, answer
-from pinxit.evaluation.geneval import Rules
+from pinxit.evaluation.geneval import ScorerThresholds
 from pinxit.evaluation.questions import Question
 from pinxit.schema import Count, checked, plain_number
 
@@ -34,7 +34,7 @@ def run_exam(
     paint: PaintPrompts,
     candidates: int,
     detect: Detect,
-    rules: Rules,
+    rules: ScorerThresholds,
     *,
     rank: Rank | None = None,
     shown: int = 0,
@@ -52,7 +52,7 @@ def run_exam(
     """
     part = None if part is None else Path(part)
     candidates = checked(Count, plain_number(candidates), "candidates")
-    done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
+    done = parts.load_partial(part, identity or {}, _Answers, _read) or ExamProgress()
     other = (
         "questions" if [one.prompt for one in done.answers] != [q.prompt for q in asked[: len(done.answers)]] else ""
     )
@@ -75,12 +75,12 @@ def run_exam(
             if len(done.pictures) < shown:
                 done.pictures.append(ranked[0].picture)
         if part:
-            parts.keep(part, identity or {}, _kept(done))
+            parts.save_partial(part, identity or {}, _kept(done))
         watch(len(done.answers))
     return done
 
 
-class _Answers(parts.Kept):
+class _Answers(parts.PartialResults):
     answers: list[dict[str, Any]]
     pictures: list[str]
 

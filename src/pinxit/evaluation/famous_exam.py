@@ -9,7 +9,7 @@ from typing import Literal
 
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer, Detect, by_task, columns
-from pinxit.evaluation.geneval import Rules, complaints, needs
+from pinxit.evaluation.geneval import ScorerThresholds, complaints, needs
 from pinxit.evaluation.questions import Question, check_seeds, true_picture
 from pinxit.evaluation.report import ScoreTable
 from pinxit.schema import Count, Seed, check_fields
@@ -71,7 +71,9 @@ def _shares(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, f
         yield f"any of {candidates}", fmean(one.any_of(candidates) for one in answers)
 
 
-def judge_on_famous(asked: Sequence[Question], detect: Detect, rules: Rules, size: int = 64) -> dict[str, float]:
+def judge_on_famous(
+    asked: Sequence[Question], detect: Detect, rules: ScorerThresholds, size: int = 64
+) -> dict[str, float]:
     """The share of true renders that the judge accepts, for each sentence and overall."""
     detected = detect([true_picture(question, size) for question in asked])
     right = [not complaints(found, one.expected, rules) for found, one in zip(detected, asked, strict=True)]

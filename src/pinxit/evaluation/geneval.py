@@ -19,7 +19,7 @@ from pinxit.world.vocabulary import FORMS
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ScorerThresholds:
     """The thresholds of the scorer. A size is the root of an object's area, as a share of the picture's side."""
 
     threshold: float = 0.25  # least confidence of an object (GenEval: 0.3, for another detector)
@@ -31,7 +31,7 @@ class Rules:
     link: float = 0.5  # least probability that one thing does something to another: the mean of does and undergoes
 
 
-def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | None = None) -> list[str]:
+def complaints(detections: Detections, expected: ExpectedScene, rules: ScorerThresholds | None = None) -> list[str]:
     """What is wrong with a picture, each in a few words; empty when it shows what was asked for.
 
     As in GenEval only the highest-scoring `count` objects of a name are examined, each must have the expected
@@ -39,7 +39,7 @@ def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | N
     red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for an
     expectation that this judge cannot check.
     """
-    rules = rules or Rules()
+    rules = rules or ScorerThresholds()
     unseen = needs(expected) - detections.attributes
     if unseen:
         missing = ", ".join(sorted(unseen))
@@ -84,7 +84,7 @@ def overall(scores: Mapping[str, Sequence[bool]]) -> float:
     return fmean(fmean(scores[task]) for task in TASKS)
 
 
-def _strict(want: ExpectedObject, rules: Rules) -> float:
+def _strict(want: ExpectedObject, rules: ScorerThresholds) -> float:
     return rules.counting if want.exactly else rules.threshold
 
 
@@ -94,7 +94,7 @@ def _named(detections: Sequence[Detection], name: str, least: float) -> list[Det
 
 
 def _examined(
-    detections: Sequence[Detection], objects: Sequence[ExpectedObject], rules: Rules
+    detections: Sequence[Detection], objects: Sequence[ExpectedObject], rules: ScorerThresholds
 ) -> dict[str, list[Detection]]:
     """For each expected name its most confident detections, as many as all phrases with that name need together."""
     counts: dict[str, int] = {}
@@ -108,7 +108,7 @@ def _wrong_numbers(
     detections: Sequence[Detection],
     examined: Mapping[str, list[Detection]],
     objects: Sequence[ExpectedObject],
-    rules: Rules,
+    rules: ScorerThresholds,
 ) -> list[str]:
     wrong = []
     for name, chosen in examined.items():
@@ -141,7 +141,9 @@ def _assignments(examined: Mapping[str, list[Detection]], objects: Sequence[Expe
         yield result
 
 
-def _of_assignment(chosen: Assignment, detections: Detections, expected: ExpectedScene, rules: Rules) -> list[str]:
+def _of_assignment(
+    chosen: Assignment, detections: Detections, expected: ExpectedScene, rules: ScorerThresholds
+) -> list[str]:
     wrong = [
         complaint
         for want, assigned in zip(expected.objects, chosen, strict=True)
@@ -173,7 +175,7 @@ def _wrong_looks(one: Detection, want: ExpectedObject, style: str | None) -> Ite
             yield f"{one.name} wears a {worn[garment]} {garment}, not a {colour} one"
 
 
-def _wrong_view(chosen: Assignment, view: str | None, wish: str | None, rules: Rules) -> list[str]:
+def _wrong_view(chosen: Assignment, view: str | None, wish: str | None, rules: ScorerThresholds) -> list[str]:
     """On a plain ground only size tells a distant thing from a small one, and a close-up from a big thing."""
     if wish in (None, view):
         return []
@@ -185,7 +187,7 @@ def _wrong_view(chosen: Assignment, view: str | None, wish: str | None, rules: R
     return [f"view is {view}, not {wish}"]
 
 
-def _wrong_sizes(chosen: Assignment, objects: Sequence[ExpectedObject], rules: Rules) -> list[str]:
+def _wrong_sizes(chosen: Assignment, objects: Sequence[ExpectedObject], rules: ScorerThresholds) -> list[str]:
     sizes = {
         size: [
             area(d.box) ** 0.5 for want, ones in zip(objects, chosen, strict=True) if want.size == size for d in ones
@@ -198,7 +200,9 @@ def _wrong_sizes(chosen: Assignment, objects: Sequence[ExpectedObject], rules: R
     return wrong + ["too small to be big" for side in sizes["big"] if side < rules.big]
 
 
-def _wrong_relation(chosen: Assignment, relation: ExpectedRelation, links: bool, rules: Rules) -> Iterator[str]:
+def _wrong_relation(
+    chosen: Assignment, relation: ExpectedRelation, links: bool, rules: ScorerThresholds
+) -> Iterator[str]:
     name = relation.name
     for one in chosen[relation.subject]:
         for other in chosen[relation.object]:
@@ -208,7 +212,7 @@ def _wrong_relation(chosen: Assignment, relation: ExpectedRelation, links: bool,
                 yield f"{one.name} is not {name} the {other.name}"
 
 
-def _of_pair(detections: Detections, expected: ExpectedScene, rules: Rules) -> list[str]:
+def _of_pair(detections: Detections, expected: ExpectedScene, rules: ScorerThresholds) -> list[str]:
     """Complaints about a picture that shows things twice: in the upper half as asked, below in the lower style."""
     upper = [d for d in detections.found if d.box[1] + d.box[3] < 1]
     lower = [d for d in detections.found if d.box[1] + d.box[3] >= 1]

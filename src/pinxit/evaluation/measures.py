@@ -15,7 +15,7 @@ import numpy as np
 
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Detect, by_task, scores
-from pinxit.evaluation.geneval import Rules, complaints
+from pinxit.evaluation.geneval import ScorerThresholds, complaints
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import interval
 from pinxit.functional.laplace import psnr as psnr_of_error
@@ -43,7 +43,7 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class Instruments:
+class MeasuringModels:
     """The models that pictures are measured with."""
 
     detect: Detect
@@ -51,10 +51,10 @@ class Instruments:
     align: Callable[[str, Picture], float]  # cosine of a sentence and a picture
 
 
-class Truth:
+class ReferencePictures:
     """The true renders of an exam's questions at one size, and how pictures compare with them."""
 
-    def __init__(self, asked: Sequence[Question], size: int, instruments: Instruments) -> None:
+    def __init__(self, asked: Sequence[Question], size: int, instruments: MeasuringModels) -> None:
         self.asked, self.instruments = asked, instruments
         self.pictures = [true_picture(question, size) for question in asked]
         self.embedded, self.contrast = instruments.embed(self.pictures), contrast(self.pictures)
@@ -63,7 +63,7 @@ class Truth:
         """The measures of one picture for each question, in their order. Raises UsageError for fewer than two."""
         return self._measured([one.picture for one in ranked], [one.score for one in ranked])
 
-    def itself(self) -> Measures:
+    def own_measures(self) -> Measures:
         """The measures of the true renders themselves: what a perfect painter would get."""
         pairs = zip(self.asked, self.pictures, strict=True)
         return self._measured(self.pictures, [self.instruments.align(one.prompt, picture) for one, picture in pairs])
@@ -87,7 +87,7 @@ def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Det
 
     Overall is the mean over GenEval's tasks, as in every exam; if one of them was not asked, over all pictures.
     """
-    rules = Rules()
+    rules = ScorerThresholds()
     right = [not complaints(s, q.expected, rules) for s, q in zip(detect(pictures), asked, strict=True)]
     tasks = dict(scores(by_task([one.task for one in asked], right)))
     return tasks.pop("overall", fmean(right)), tasks

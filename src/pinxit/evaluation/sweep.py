@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
-from pinxit.evaluation import partial as parts
-from pinxit.evaluation.measures import Measures, Truth
+from pinxit.evaluation import partial_results as parts
+from pinxit.evaluation.measures import Measures, ReferencePictures
 from pinxit.evaluation.questions import Question
 from pinxit.evaluation.variations import Settings, evaluations
 
@@ -86,7 +86,7 @@ def sweep(
     asked: Sequence[Question],
     planned: Sequence[Settings],
     painter: SweepPainter,
-    truth: Truth,
+    truth: ReferencePictures,
     *,
     part: Path | str | None = None,
     identity: Mapping[str, Any] | None = None,
@@ -100,7 +100,7 @@ def sweep(
     """
     about = {**(identity or {}), "questions": _digest(asked)}  # another version may ask others in an equal exam
     part = None if part is None else Path(part)
-    kept = parts.resume(part, about, _Rows, _read) or []
+    kept = parts.load_partial(part, about, _Rows, _read) or []
     stored = [parts.as_stored(settings) for settings in planned]  # what cannot be kept is told before it is painted
     trials = []
     for number, settings in enumerate(planned):
@@ -113,7 +113,7 @@ def sweep(
             tried = _try(asked, settings, painter, truth, within)
             kept.append(tried)
             if part:
-                parts.keep(part, about, {"tried": [_kept(one) for one in kept]})
+                parts.save_partial(part, about, {"tried": [_kept(one) for one in kept]})
         trials.append(tried)
         within(1.0)
     return trials
@@ -124,7 +124,9 @@ def _digest(asked: Sequence[Question]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _try(asked: Sequence[Question], settings: Settings, painter: SweepPainter, truth: Truth, watch: Watch) -> Trial:
+def _try(
+    asked: Sequence[Question], settings: Settings, painter: SweepPainter, truth: ReferencePictures, watch: Watch
+) -> Trial:
     ranked, seconds = painter.pictures(asked, settings, watch)
     shown = [one.picture for one in ranked[:SHOWN]]
     return Trial(settings, truth.measured(ranked), *painter.costs(settings), seconds / len(asked), shown)
@@ -135,7 +137,7 @@ def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:
     return work(), time.perf_counter() - started
 
 
-class _Rows(parts.Kept):
+class _Rows(parts.PartialResults):
     tried: list[dict[str, Any]]
 
 

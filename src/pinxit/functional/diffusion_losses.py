@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pinxit.functional.diffusion import Prediction, x0_from_eps
-from pinxit.functional.posterior import Steps, at
+from pinxit.functional.posterior import ScheduleCoefficients, extract
 
 HALF_BIN = 1 / 255  # of 8-bit pixels in [-1, 1]
 
@@ -45,7 +45,7 @@ def weight_for(kind: Prediction, x0_weight_B: Tensor, log_snr_B: Tensor) -> Tens
 
 
 def learned_range_loss(
-    eps: Tensor, fraction: Tensor, x0: Tensor, x_t: Tensor, noise: Tensor, t_B: Tensor, steps: Steps
+    eps: Tensor, fraction: Tensor, x0: Tensor, x_t: Tensor, noise: Tensor, t_B: Tensor, steps: ScheduleCoefficients
 ) -> Tensor:
     """Squared error of eps plus the variational bound on the variance, [B].
 
@@ -56,7 +56,9 @@ def learned_range_loss(
     return squared_error(eps, noise) + bound * (len(steps.beta) / 1000)
 
 
-def variational_bound(eps: Tensor, fraction: Tensor, x0: Tensor, x_t: Tensor, t_B: Tensor, steps: Steps) -> Tensor:
+def variational_bound(
+    eps: Tensor, fraction: Tensor, x0: Tensor, x_t: Tensor, t_B: Tensor, steps: ScheduleCoefficients
+) -> Tensor:
     """One term of the bound in bits per dimension, [B] (arXiv 2006.11239, eq. 5; 2102.09672, eq. 4 to 7).
 
     KL between the true and the predicted reverse step; at t = 0 the negative log likelihood of the 8-bit pixels.
@@ -66,7 +68,7 @@ def variational_bound(eps: Tensor, fraction: Tensor, x0: Tensor, x_t: Tensor, t_
     mean = steps.posterior_mean(x0_from_eps(x_t, eps, sigma_B), x_t, t_B)
     log_variance = steps.learned_log_variance(fraction, t_B)
     true_mean = steps.posterior_mean(x0, x_t, t_B)
-    kl = gaussian_kl(true_mean, at(steps.log_variance, t_B, x0), mean, log_variance)
+    kl = gaussian_kl(true_mean, extract(steps.log_variance, t_B, x0), mean, log_variance)
     nll = -pixel_log_likelihood(x0, mean, log_variance)
     first = (t_B == 0).reshape(-1, *[1] * (x0.ndim - 1))
     return torch.where(first, nll, kl).flatten(1).mean(1) / math.log(2)

@@ -66,7 +66,7 @@ def stream_mask(kind: Kind, prefix: int, grid: int, kernel: int = 11) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Window:
+class KeyStore:
     """Where the keys of a layer are kept while decoding, so that no more is stored or read than its mask can see.
 
     `width` keys are visible at once at most; key p is written to place `write[p]` of a store of `store` places; before
@@ -81,17 +81,17 @@ class Window:
     read: Tensor | None = None
 
 
-def window(kind: Kind, grid: int, kernel: int = 11) -> Window:
+def key_store(kind: Kind, grid: int, kernel: int = 11) -> KeyStore:
     """The key store of one layer kind: rings of W + 1 (row) and (kernel // 2)(W + 1) + 1 keys (conv), one strip per
     column (column), everything (dense)."""
     place = torch.arange(grid * grid)
     if kind == "column":
         row, column = place // grid, place % grid
         read = column[:, None] * grid + torch.arange(grid)
-        return Window(grid, grid * grid, column * grid + row, torch.arange(grid) <= row[:, None], read)
+        return KeyStore(grid, grid * grid, column * grid + row, torch.arange(grid) <= row[:, None], read)
     sizes = {"row": grid + 1, "conv": (kernel // 2) * (grid + 1) + 1, "dense": grid * grid}
     size = min(sizes[kind], grid * grid)
     behind = (place[:, None] - torch.arange(size)) % size  # ring place e holds key p - (p - e) mod size
     key = place[:, None] - behind
     seen = image_mask(kind, grid, kernel).gather(1, key.clamp(min=0))
-    return Window(size, size, place % size, seen & (key >= 0))
+    return KeyStore(size, size, place % size, seen & (key >= 0))

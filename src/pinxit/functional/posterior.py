@@ -32,7 +32,7 @@ def posterior_variances(sigma: float, sigma_next: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Steps:
+class ScheduleCoefficients:
     """The coefficients of a discrete variance-preserving schedule at each of its T steps; every field float64 [T]."""
 
     beta: Tensor
@@ -43,7 +43,7 @@ class Steps:
     log_variance: Tensor  # of the posterior; that of step 0, which is -inf, replaced by step 1's (arXiv 2102.09672)
 
     @staticmethod
-    def of(beta: Tensor) -> Steps:
+    def of(beta: Tensor) -> ScheduleCoefficients:
         """Every quantity from the betas, [T]; T at least 2."""
         assert len(beta) > 1, "step 0 borrows its variance from step 1"
         beta = beta.double()
@@ -52,18 +52,20 @@ class Steps:
         variance = beta * (1 - before) / (1 - abar)
         variance[0] = variance[1]
         from_xt = (1 - beta).sqrt() * (1 - before) / (1 - abar)
-        return Steps(beta, abar, sigma_of_abar(abar), before.sqrt() * beta / (1 - abar), from_xt, variance.log())
+        return ScheduleCoefficients(
+            beta, abar, sigma_of_abar(abar), before.sqrt() * beta / (1 - abar), from_xt, variance.log()
+        )
 
     def posterior_mean(self, x0: Tensor, x_t: Tensor, t_B: Tensor) -> Tensor:
         """Mean of x_{t-1} given x0 and x_t, all in the variance-preserving scale; t_B int64 [B]."""
-        return at(self.from_x0, t_B, x0) * x0 + at(self.from_xt, t_B, x0) * x_t
+        return extract(self.from_x0, t_B, x0) * x0 + extract(self.from_xt, t_B, x0) * x_t
 
     def learned_log_variance(self, fraction: Tensor, t_B: Tensor) -> Tensor:
         """Log variance of x_{t-1} from the network's `fraction`, shaped like x: -1 is the posterior's, 1 is ln beta.
 
         Improved DDPM (arXiv 2102.09672), eq. 15, as ADM scales it.
         """
-        return interpolate(fraction, at(self.log_variance, t_B, fraction), at(self.beta.log(), t_B, fraction))
+        return interpolate(fraction, extract(self.log_variance, t_B, fraction), extract(self.beta.log(), t_B, fraction))
 
 
 def interpolate(fraction: Tensor, low: Level, high: Level) -> Tensor:
@@ -72,7 +74,7 @@ def interpolate(fraction: Tensor, low: Level, high: Level) -> Tensor:
     return share * high + (1 - share) * low
 
 
-def at(values_T: Tensor, t_B: Tensor, like: Tensor) -> Tensor:
+def extract(values_T: Tensor, t_B: Tensor, like: Tensor) -> Tensor:
     """values_T[t_B] of `like`'s dtype and device, shaped to broadcast against it: [B, 1, 1, 1]."""
     picked = values_T.to(t_B.device)[t_B].to(like.device, like.dtype)
     return picked.reshape(picked.shape + (1,) * (like.ndim - picked.ndim))

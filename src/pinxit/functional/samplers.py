@@ -190,7 +190,7 @@ def _steps(sigmas: Sequence[float]) -> Iterator[tuple[float, float]]:
 
 
 @dataclass(frozen=True)
-class Method:
+class SamplingMethod:
     """A sampler, its options, and what it costs."""
 
     run: Callable[..., Sampler]  # (x, sigmas, noise, **options)
@@ -223,15 +223,19 @@ class Method:
 
 UNIT, ANY = (0.0, 1.0), (0.0, math.inf)
 
-SAMPLERS: dict[str, Method] = {
-    "ancestral": Method(ancestral, random=True, options={"gamma": UNIT}),
-    "ddim": Method(ddim, options={"eta": UNIT}),
-    "euler": Method(euler),
-    "heun": Method(heun, per_step=2),
-    "edm": Method(edm, per_step=2, random=True, options=dict.fromkeys(("churn", "s_min", "s_max", "s_noise"), ANY)),
-    "dpm++2m": Method(dpm_2m),
-    "dpm++2m-sde": Method(dpm_2m_sde, random=True, options={"eta": UNIT}),
-    "ddim-inversion": Method(ddim_inversion, ascends=True, options={"refine": (0, 1000)}, whole=frozenset({"refine"})),
+SAMPLERS: dict[str, SamplingMethod] = {
+    "ancestral": SamplingMethod(ancestral, random=True, options={"gamma": UNIT}),
+    "ddim": SamplingMethod(ddim, options={"eta": UNIT}),
+    "euler": SamplingMethod(euler),
+    "heun": SamplingMethod(heun, per_step=2),
+    "edm": SamplingMethod(
+        edm, per_step=2, random=True, options=dict.fromkeys(("churn", "s_min", "s_max", "s_noise"), ANY)
+    ),
+    "dpm++2m": SamplingMethod(dpm_2m),
+    "dpm++2m-sde": SamplingMethod(dpm_2m_sde, random=True, options={"eta": UNIT}),
+    "ddim-inversion": SamplingMethod(
+        ddim_inversion, ascends=True, options={"refine": (0, 1000)}, whole=frozenset({"refine"})
+    ),
 }
 FROM_NOISE = tuple(name for name, method in SAMPLERS.items() if not method.ascends)
 """The samplers that make pictures out of noise."""

@@ -22,7 +22,7 @@ PIECE = 64  # picture queries a block: larger ones waste more on masked scores, 
 
 
 @dataclass(frozen=True)
-class Piece:
+class QueryBlock:
     """Queries [start, stop) and what they may see: the keys [0, prefix) and [low, high)."""
 
     start: int
@@ -31,13 +31,13 @@ class Piece:
     high: int
 
 
-def pieces(mask_TT: Tensor, prefix: int, size: int = PIECE) -> tuple[Piece, ...]:
+def query_blocks(mask_TT: Tensor, prefix: int, size: int = PIECE) -> tuple[QueryBlock, ...]:
     """The prefix, then `size` picture queries at a time, each with the narrowest range of picture keys they need."""
-    result = [Piece(0, prefix, prefix, prefix)]
+    result = [QueryBlock(0, prefix, prefix, prefix)]
     for start in range(prefix, len(mask_TT), size):
         stop = min(start + size, len(mask_TT))
         seen = mask_TT[start:stop, prefix:].any(0).nonzero()
-        result.append(Piece(start, stop, prefix + int(seen.min()), prefix + int(seen.max()) + 1))
+        result.append(QueryBlock(start, stop, prefix + int(seen.min()), prefix + int(seen.max()) + 1))
     return tuple(result)
 
 
@@ -49,14 +49,14 @@ def _order(kind: Kind, prefix: int, grid: int) -> Tensor | None:
     return torch.cat([torch.arange(prefix), prefix + down[down < grid * grid - 1]])
 
 
-def _reach(x: Tensor, piece: Piece, prefix: int) -> Tensor:
+def _reach(x: Tensor, piece: QueryBlock, prefix: int) -> Tensor:
     """The keys (or values) `x` [B H, T, D / H] that a piece may see."""
     if piece.low <= prefix:
         return x[:, : piece.high]
     return torch.cat([x[:, :prefix], x[:, piece.low : piece.high]], 1)
 
 
-def _add_reach(total: Tensor, part: Tensor, piece: Piece, prefix: int) -> None:
+def _add_reach(total: Tensor, part: Tensor, piece: QueryBlock, prefix: int) -> None:
     """The transpose of `_reach`: add gradients back where the keys came from."""
     if piece.low <= prefix:
         total[:, : piece.high] += part
@@ -81,12 +81,12 @@ def _merge(x: Tensor, heads: int, back: Tensor | None) -> Tensor:
     return x.permute(1, 3, 0, 2, 4).reshape(BH // heads, T, -1)
 
 
-class _Pieces(torch.autograd.Function):
+class _BlockwiseAttention(torch.autograd.Function):
     """Masked attention piece by piece, [B, T, 3 D] -> [B, T, D]. `biases` are added to the scores (0 or -inf)."""
 
     @staticmethod
     def forward(
-        ctx: Any, qkv: Tensor, heads: int, prefix: int, plan: tuple[Piece, ...], orders: Orders, *biases: Tensor
+        ctx: Any, qkv: Tensor, heads: int, prefix: int, plan: tuple[QueryBlock, ...], orders: Orders, *biases: Tensor
     ) -> Tensor:
         q, k, v = _split(qkv, 3, heads, orders[0])
         y, weights = torch.empty_like(q), []
@@ -132,7 +132,7 @@ class StreamAttention(nn.Module):
             mask = stream_mask(kind, prefix, grid, kernel)
             order = _order(kind, prefix, grid)
             ordered = mask if order is None else mask[order][:, order]
-            self.plan = pieces(ordered, prefix)
+            self.plan = query_blocks(ordered, prefix)
             self.register_buffer("mask", mask, persistent=False)
             self.register_buffer("order", order, persistent=False)
             self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
@@ -146,7 +146,7 @@ class StreamAttention(nn.Module):
         if qkv_BTC.device.type == "cpu":
             biases = [self.get_buffer(f"bias{number}") for number in range(len(self.plan))]
             orders = (self.order, self.back)
-            return _Pieces.apply(qkv_BTC, heads, self.prefix, self.plan, orders, *biases)  # type: ignore[no-any-return,no-untyped-call]
+            return _BlockwiseAttention.apply(qkv_BTC, heads, self.prefix, self.plan, orders, *biases)  # type: ignore[no-any-return,no-untyped-call]
         return self.fused(qkv_BTC, heads)
 
     def fused(self, qkv_BTC: Tensor, heads: int) -> Tensor:

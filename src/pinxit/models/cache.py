@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pinxit.functional.masks import Kind, window
+from pinxit.functional.masks import Kind, key_store
 from pinxit.models.transformer import TransformerConfig
 
 GROWTH = 32  # places by which a cache grows: whole SIMD vectors, so that masked zeros at the end change no sum
@@ -37,7 +37,7 @@ class AddressBook:
     def __init__(
         self, kind: Kind, config: TransformerConfig, slots: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        plan, N, P = window(kind, config.grid, config.kernel), config.image_tokens, config.prefix
+        plan, N, P = key_store(kind, config.grid, config.kernel), config.image_tokens, config.prefix
         self.heads = config.heads
         self.striped = plan.read is not None
         self.size = P + plan.width  # T

@@ -22,8 +22,8 @@ from pinxit.functional.masks import Kind
 from pinxit.models.cache import AddressBook, Addresses, LayerCache
 from pinxit.models.dtypes import fastest_dtype
 from pinxit.models.gpt import GPTBlock
-from pinxit.models.linear import Prepared, absorb, prepare
-from pinxit.models.recorded import Recorded, Traced
+from pinxit.models.graph_capture import CudaGraphFunction, TracedFunction
+from pinxit.models.linear import InferenceLinear, absorb, prepare
 from pinxit.models.transformer import TokenTransformer
 
 REMEMBERED = 4  # prefixes kept: candidates of one prompt share theirs, and all guided ones share the empty text's
@@ -119,14 +119,14 @@ class CachedDecoder:
 
     def _recorded(self) -> Callable[[Tensor, Tensor], Tensor]:
         if self.device.type == "cuda":
-            return Recorded(self._run)
+            return CudaGraphFunction(self._run)
         if self.device.type != "cpu":
             return self._run
-        if isinstance(self.run, Traced):
+        if isinstance(self.run, TracedFunction):
             return self.run.beside(self._run, self._held)
-        return Traced(self._run, self._held, *torch.zeros(2, self.slots, dtype=torch.long))
+        return TracedFunction(self._run, self._held, *torch.zeros(2, self.slots, dtype=torch.long))
 
-    def _products(self) -> list[Prepared]:
+    def _products(self) -> list[InferenceLinear]:
         return [*(product for layer in self.layers for product in layer.products), self.head]
 
     def _held(self) -> list[Tensor]:

@@ -2,8 +2,8 @@
 
 A convolutional network with a space-to-depth stem; one centre heat map per name; and, read at a centre for a name, the
 box, the form, the style, and where to look for the colour, which is then read from the pixels there and nothing else
-(`palette.py`). A larger config also predicts materials, garments and their colours, who does what to whom, the view
-and the light of the whole picture, and the words on boards (`reader.py`).
+(`colour_attention.py`). A larger config also predicts materials, garments and their colours, who does what to whom, the
+view and the light of the whole picture, and the words on boards (`letter_reader.py`).
 Shapes: B pictures, N names, C channels, h and w cells, M objects of all pictures together.
 """
 
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.models.detector_config import Described, DetectorConfig, Found
-from pinxit.models.palette import Palette
-from pinxit.models.reader import Reader
+from pinxit.models.colour_attention import ColourAttention
+from pinxit.models.detector_config import DetectorConfig, ObjectPredictions, PicturePredictions
+from pinxit.models.letter_reader import LetterReader
 
-__all__ = ["Described", "Detector", "DetectorConfig", "Found"]
+__all__ = ["Detector", "DetectorConfig", "ObjectPredictions", "PicturePredictions"]
 
 RARE = -3.0  # initial logit of an answer that is seldom right
 
@@ -74,7 +74,7 @@ class Detector(nn.Module):
         self.tell = nn.Sequential(
             nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, sum(self.answers))
         )
-        self.palette = Palette(config) if config.colours else None
+        self.palette = ColourAttention(config) if config.colours else None
         self.further = (_answers(config.materials), len(config.garments), *[len(config.links)] * 2)
         self.settings = (_answers(config.views), _answers(config.lights))
         self.tell_further = (
@@ -83,7 +83,7 @@ class Detector(nn.Module):
             else None
         )
         self.whole = nn.Linear(sum(config.widths), n) if (n := sum(self.settings)) else None
-        self.reader = Reader(len(config.letters)) if config.letters else None
+        self.reader = LetterReader(len(config.letters)) if config.letters else None
         nn.init.normal_(self.heat.weight, std=config.neck**-0.5)
         assert self.heat.bias is not None
         nn.init.constant_(self.heat.bias, -4.6)  # a cell holds a centre of a name once in a hundred
@@ -93,7 +93,7 @@ class Detector(nn.Module):
         with torch.no_grad():
             list(self.tell.parameters())[-1][4:] = RARE
 
-    def forward(self, pictures_B3HW: Tensor) -> Found:
+    def forward(self, pictures_B3HW: Tensor) -> PicturePredictions:
         """Pictures in [0, 1] at the config's size."""
         x = (pictures_B3HW * 2 - 1).contiguous(memory_format=torch.channels_last)
         maps = []
@@ -111,9 +111,11 @@ class Detector(nn.Module):
         pooled = torch.cat([level.mean((2, 3)) for level in maps], 1) if self.whole else x.new_zeros(len(x), 0)
         settings = self.whole(pooled) if self.whole else pooled
         view, light = settings.float().split(self.settings, 1)
-        return Found(self.heat(merged), merged, paints, keys, place, view, light)
+        return PicturePredictions(self.heat(merged), merged, paints, keys, place, view, light)
 
-    def describe(self, output: Found, picture_M: Tensor, name_M: Tensor, cell_M: Tensor) -> Described:
+    def describe(
+        self, output: PicturePredictions, picture_M: Tensor, name_M: Tensor, cell_M: Tensor
+    ) -> ObjectPredictions:
         """The objects named `name` whose centres lie in flat `cell` of `picture` (int64 [M] each)."""
         bare_MC = self._at(output, picture_M, cell_M)
         at_MC = F.relu(bare_MC + self.names(name_M))
@@ -122,15 +124,17 @@ class Detector(nn.Module):
         colour = self.palette.colour(output, picture_M, at_MC, boxes) if self.palette else form[:, :0]
         # What is worn or done is predicted without the name's embedding: training never shows some names doing it.
         further = self.tell_further(bare_MC).float() if self.tell_further else form[:, :0]
-        return Described(offset, extent, colour, form, style, *further.split(self.further, 1))
+        return ObjectPredictions(offset, extent, colour, form, style, *further.split(self.further, 1))
 
-    def dress(self, output: Found, picture_M: Tensor, cell_M: Tensor, described: Described) -> Tensor:
+    def dress(
+        self, output: PicturePredictions, picture_M: Tensor, cell_M: Tensor, described: ObjectPredictions
+    ) -> Tensor:
         """Logits [M, garments, colours] of what described objects wear."""
         assert self.palette is not None
         boxes = self._boxes(cell_M, described.offset, described.extent)
         return self.palette.garment_colours(output, picture_M, self._at(output, picture_M, cell_M), boxes)
 
-    def _at(self, output: Found, picture_M: Tensor, cell_M: Tensor) -> Tensor:
+    def _at(self, output: PicturePredictions, picture_M: Tensor, cell_M: Tensor) -> Tensor:
         columns = self.config.grid
         return output.features[picture_M, :, cell_M // columns, cell_M % columns]
 

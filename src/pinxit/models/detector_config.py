@@ -46,7 +46,7 @@ class DetectorConfig:
         return self.size // self.patch
 
 
-class Found(NamedTuple):
+class PicturePredictions(NamedTuple):
     """What the network predicts for whole pictures."""
 
     heat: Tensor  # logits [B, N, h, w]
@@ -58,7 +58,7 @@ class Found(NamedTuple):
     light: Tensor  # logits [B, 1 + lights]
 
 
-class Described(NamedTuple):
+class ObjectPredictions(NamedTuple):
     """What the network predicts for single objects."""
 
     offset: Tensor  # [M, 2] from the middle of the cell to the centre (x, y), in cells

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pinxit.models.unet_blocks import Attention, Conv, ResBlock, Text, resampled
+from pinxit.models.unet_blocks import Attention, AttentionContext, Conv, ResBlock, resampled
 from pinxit.models.unet_config import UNetConfig
 
 SKIP = 2**-0.5  # keeps the variance of a sum of two
@@ -26,7 +26,7 @@ class DownLevel(nn.Module):
         self.blocks = nn.ModuleList(ResBlock(width, width, config) for _ in range(blocks))
         self.attention = Attention(width, 2 * width, config.heads_of(width), config) if attends else None
 
-    def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
+    def forward(self, x: Tensor, embed: Tensor, text: AttentionContext | None) -> Tensor:
         x = self.step(x)
         for block in self.blocks:
             x = block(x, embed)
@@ -46,7 +46,7 @@ class UpLevel(nn.Module):
         self.attention = Attention(width, 2 * width, config.heads_of(width), config) if attends else None
         self.step = Conv(width, above)
 
-    def forward(self, x: Tensor, skip: Tensor | None, embed: Tensor, text: Text | None) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor | None, embed: Tensor, text: AttentionContext | None) -> Tensor:
         if skip is not None:
             x = torch.cat([x, SKIP * skip], 1)
         for block in self.blocks:
@@ -68,7 +68,7 @@ class EfficientBody(nn.Module):
             self.down.append(DownLevel(above, width, *shape))
             self.up.insert(0, UpLevel(width, above, *shape, deepest=place == last))
 
-    def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
+    def forward(self, x: Tensor, embed: Tensor, text: AttentionContext | None) -> Tensor:
         stem = x
         skips: list[Tensor | None] = []
         for level in self.down:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.models.dtypes import packs
-from pinxit.models.recorded import packed_products
+from pinxit.models.graph_capture import packed_products
 
 
-class Prepared(Protocol):
+class InferenceLinear(Protocol):
     """x [S, I] -> [S, O]; `add` [S, O] is added to the result."""
 
     weight: Tensor  # as it is stored
@@ -33,7 +33,9 @@ def absorb(norm: nn.LayerNorm, weight: Tensor, bias: Tensor | None) -> tuple[Ten
     return weight.float() * norm.weight.float(), shift if bias is None else bias.float() + shift
 
 
-def prepare(weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False, int8: bool = False) -> Prepared:
+def prepare(
+    weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False, int8: bool = False
+) -> InferenceLinear:
     """The fastest layer for `weight` [O, I] and `bias` [O] on their device; `int8` halves the weights read."""
     if int8:
         return Int8Linear(weight, bias, dtype, gelu)

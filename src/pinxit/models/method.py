@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 
-class Method(nn.Module):
+class MethodModule(nn.Module):
     """A module whose forward is `call`, a method of `owner` or a function over it, and whose weights are `owner`'s."""
 
     def __init__(self, call: Callable[..., Any], owner: nn.Module) -> None:

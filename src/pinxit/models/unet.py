@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.models.efficient_unet import EfficientBody
-from pinxit.models.unet_blocks import Attention, Conv, Linear, Norm, Resample, ResBlock, Text, activate
+from pinxit.models.unet_blocks import Attention, AttentionContext, Conv, Linear, Norm, Resample, ResBlock, activate
 from pinxit.models.unet_conditioning import Conditioning
 from pinxit.models.unet_config import UNetConfig
 
@@ -29,7 +29,7 @@ class Block(nn.Module):
         self.res = ResBlock(inputs, outputs, config)
         self.attention = Attention(outputs, outputs, config.heads_of(outputs), config) if attends else None
 
-    def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
+    def forward(self, x: Tensor, embed: Tensor, text: AttentionContext | None) -> Tensor:
         x = self.res(x, embed)
         return x if self.attention is None else self.attention(x, text)
 
@@ -67,7 +67,7 @@ class Body(nn.Module):
             self.up.append(Level(inputs, width, config, config.attention[place], "up" if place else ""))
             below = width
 
-    def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
+    def forward(self, x: Tensor, embed: Tensor, text: AttentionContext | None) -> Tensor:
         skips = [x]
         for level in self.down:
             assert isinstance(level, Level)
@@ -88,7 +88,7 @@ class Body(nn.Module):
         return x
 
 
-class Bypass(nn.Module):
+class PatchSkip(nn.Module):
     """A skip from input patches to output patches: two linear maps, scaled in between by gains from the embedding.
 
     A patch of 4 pixels a side holds 48 noisy values, and a small net has hardly more channels. Most of what it must
@@ -121,7 +121,7 @@ class UNet(nn.Module):
         self.body = EfficientBody(config) if config.efficient else Body(config)
         self.norm = Norm(width, config)
         self.out = Conv(width, outputs, zero=True)
-        self.bypass = Bypass(inputs, outputs, config) if config.bypass else None
+        self.bypass = PatchSkip(inputs, outputs, config) if config.bypass else None
 
     def forward(self, x: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """x [B, C, H, W] on the network's scale -> [B, outputs, H, W] in x's dtype.

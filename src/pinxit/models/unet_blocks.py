@@ -22,7 +22,7 @@ LARGE = 1024  # positions from which torch's CPU group norm takes another path, 
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class AttentionContext:
     """The context of the attention layers: a text, a picture embedding's tokens, or the latter before the former."""
 
     sequence: Tensor  # [B, L, D]
@@ -169,7 +169,7 @@ class Attention(nn.Module):
                 self.text_norm = nn.GroupNorm(groups_of(config.text_width, config.groups), config.text_width)
         self.out = Linear(hidden, channels, zero=True)
 
-    def forward(self, x_BCHW: Tensor, text: Text | None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, text: AttentionContext | None) -> Tensor:
         own = self._split(self.qkv(as_sequence(self.norm(x_BCHW))), 3 if self.self_attention else 1)
         q, keys, values = own[0], list(own[1:2]), list(own[2:])
         bias = None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.models.gpt import GPTBlock, masked_attention
-from pinxit.models.unet_blocks import Linear, Text, activate
+from pinxit.models.unet_blocks import AttentionContext, Linear, activate
 from pinxit.models.unet_config import UNetConfig
 
 
@@ -142,20 +142,20 @@ class PictureEmbedding(nn.Module):
         self.embed = Linear(read, config.embed_width, zero=True)
         self.tokens = Linear(read, self.count * width) if self.count else None
 
-    def forward(self, text: Text | None, image_BE: Tensor) -> tuple[Tensor, Text | None]:
+    def forward(self, text: AttentionContext | None, image_BE: Tensor) -> tuple[Tensor, AttentionContext | None]:
         """What is added to the time embedding, and the text with the picture's tokens before it."""
         read_BE = self.mlp(image_BE)
         return self.embed(read_BE), self.before(text, read_BE)
 
-    def before(self, text: Text | None, read_BE: Tensor) -> Text | None:
+    def before(self, text: AttentionContext | None, read_BE: Tensor) -> AttentionContext | None:
         """The text with the picture's tokens before it, which are never masked."""
         if self.tokens is None:
             return text
         tokens_BKD = self.tokens(read_BE).view(len(read_BE), self.count, -1)
         if text is None:
-            return Text(tokens_BKD)
+            return AttentionContext(tokens_BKD)
         bias = None if text.bias is None else F.pad(text.bias, (self.count, 0))
-        return Text(torch.cat([tokens_BKD, text.sequence], 1), bias)
+        return AttentionContext(torch.cat([tokens_BKD, text.sequence], 1), bias)
 
 
 class Conditioning(nn.Module):
@@ -173,7 +173,7 @@ class Conditioning(nn.Module):
         self.reading = ContextRefiner(config) if config.refiner_layers else None
         self.image = PictureEmbedding(config) if config.image else None
 
-    def forward(self, time_B: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Text | None]:
+    def forward(self, time_B: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, AttentionContext | None]:
         embed, text = self.time(time_B), None
         if self.augmentation is not None:
             embed = embed + self.augmentation(conditions["augmentation"])
@@ -182,7 +182,7 @@ class Conditioning(nn.Module):
             pooled, context = self.read(conditions["sequence"].to(self.time.first.bias.dtype), mask_BL)
             if pooled is not None:
                 embed = embed + pooled
-            text = Text(context, _bias(mask_BL))
+            text = AttentionContext(context, _bias(mask_BL))
         if self.caption is not None:
             embed = embed + self.caption(conditions["pooled"].to(self.time.first.bias.dtype))
         if self.image is not None:

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any
 
 from pinxit.pipelines.work import WorkItem
-from pinxit.pipelines.worker import OneByOne, SideBySide
+from pinxit.pipelines.worker import ParallelExecutor, SerialExecutor
 
 StepGenerator = Generator[float, None, Any]
 """Yields its progress, 0 to 1, and returns the result."""
 
 
 @dataclass(eq=False)
-class Running:
+class CoroutineState:
     """The state of an item: its coroutine, and how far it has come."""
 
     steps: StepGenerator
@@ -30,8 +30,8 @@ class Running:
 class CoroutineWorker:
     """Runs one coroutine per item, as many at once as there are lanes. Each has batches of its own, of fixed shape."""
 
-    def __init__(self, start: Callable[[WorkItem], StepGenerator], lanes: SideBySide | None = None) -> None:
-        self.start, self.lanes = start, lanes or OneByOne()
+    def __init__(self, start: Callable[[WorkItem], StepGenerator], lanes: ParallelExecutor | None = None) -> None:
+        self.start, self.lanes = start, lanes or SerialExecutor()
         self.width = self.lanes.count
 
     def rows(self, item: WorkItem) -> int:
@@ -46,43 +46,43 @@ class CoroutineWorker:
         """One item a lane."""
         return list(items[: self.width])
 
-    def begin(self, item: WorkItem) -> Running:
+    def begin(self, item: WorkItem) -> CoroutineState:
         """The coroutine before its first step."""
-        return Running(self.start(item))
+        return CoroutineState(self.start(item))
 
-    def step(self, states: Sequence[Running]) -> None:
+    def step(self, states: Sequence[CoroutineState]) -> None:
         """Resume each until its next yield, or its end."""
         self.lanes.run([partial(_resume, state) for state in states])
 
-    def done(self, state: Running) -> bool:
+    def done(self, state: CoroutineState) -> bool:
         """Whether it has returned."""
         return state.ended
 
-    def result(self, state: Running) -> Any:
+    def result(self, state: CoroutineState) -> Any:
         """What it returned."""
         return state.result
 
-    def end(self, state: Running) -> None:
+    def end(self, state: CoroutineState) -> None:
         """Close the coroutine."""
         state.steps.close()
 
-    def progress(self, state: Running) -> float:
+    def progress(self, state: CoroutineState) -> float:
         """What it last yielded."""
         return state.share
 
-    def look(self, state: Running) -> None:
+    def preview(self, state: CoroutineState) -> None:
         """No preview: there is nothing to see before the end."""
 
 
 def run_to_end(steps: StepGenerator) -> Any:
     """Run a coroutine without an engine; what it returns."""
-    state = Running(steps)
+    state = CoroutineState(steps)
     while not state.ended:
         _resume(state)
     return state.result
 
 
-def _resume(state: Running) -> None:
+def _resume(state: CoroutineState) -> None:
     try:
         state.share = next(state.steps)
     except StopIteration as stop:

@@ -22,7 +22,7 @@ from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised, Query, Sampler
 from pinxit.functional.sampling import normals
 from pinxit.pipelines.work import WorkItem
-from pinxit.pipelines.worker import OneByOne, SideBySide, filled
+from pinxit.pipelines.worker import ParallelExecutor, SerialExecutor, items_that_fit
 
 Conditions = dict[str, Tensor]
 """A network's conditions by name: tensors of one sample, or with a leading axis of rows."""
@@ -67,7 +67,7 @@ class DenoiseRequest:
 
 
 @dataclass(eq=False)
-class Walk:
+class SamplerState:
     """The state of a request: its sampler, and the query that the sampler waits to have answered."""
 
     request: DenoiseRequest
@@ -98,10 +98,10 @@ class DenoiseWorker:
         self,
         denoiser: Denoiser,
         tile: int,
-        lanes: SideBySide | None = None,
+        lanes: ParallelExecutor | None = None,
         finish: Callable[[DenoiseRequest, Tensor], Any] = lambda request, sample: sample,
     ) -> None:
-        self.denoiser, self.most, self.lanes, self.finish = denoiser, tile, lanes or OneByOne(), finish
+        self.denoiser, self.most, self.lanes, self.finish = denoiser, tile, lanes or SerialExecutor(), finish
         self.width = max(2, tile * self.lanes.count)
         self.warm = False
 
@@ -116,45 +116,45 @@ class DenoiseWorker:
 
     def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
         """As many as there are rows for."""
-        return list(filled(self, items))
+        return list(items_that_fit(self, items))
 
-    def begin(self, item: WorkItem) -> Walk:
+    def begin(self, item: WorkItem) -> SamplerState:
         """Draw the noise, and start the sampler up to its first query. Raises UsageError for settings out of range."""
         (walk,) = self.lanes.run([partial(self._begin, item.value)])
-        assert isinstance(walk, Walk)
+        assert isinstance(walk, SamplerState)
         return walk
 
-    def step(self, states: Sequence[Walk]) -> None:
+    def step(self, states: Sequence[SamplerState]) -> None:
         """One evaluation for each: answer its sampler's query."""
         queries = [Row(state.query, conditions) for state in states for conditions in state.branches]
         answers = iter(self._evaluate(queries))
         predictions = [[next(answers) for _ in state.branches] for state in states]
         self.lanes.run([partial(self._answer, state, rows) for state, rows in zip(states, predictions, strict=True)])
 
-    def done(self, state: Walk) -> bool:
+    def done(self, state: SamplerState) -> bool:
         """Whether its sampler has ended."""
         return state.drawn is not None
 
-    def result(self, state: Walk) -> Any:
+    def result(self, state: SamplerState) -> Any:
         """What `finish` makes of the sample."""
         assert state.drawn is not None
         return self.finish(state.request, state.drawn)
 
-    def end(self, state: Walk) -> None:
+    def end(self, state: SamplerState) -> None:
         """Nothing to give back."""
 
-    def progress(self, state: Walk) -> float:
+    def progress(self, state: SamplerState) -> float:
         """The share of evaluations that are done."""
         request = state.request
         total = SAMPLERS[request.sampler].evaluations(len(request.sigmas) - 1, request.sigmas[-1] == 0, request.options)
         return state.evaluations / total
 
-    def look(self, state: Walk) -> Any:
+    def preview(self, state: SamplerState) -> Any:
         """A preview: what `finish` makes of the latest predicted clean sample; None before the first step."""
         return None if state.seen is None else self.finish(state.request, state.seen)
 
     @torch.inference_mode()
-    def _begin(self, request: DenoiseRequest) -> Walk:
+    def _begin(self, request: DenoiseRequest) -> SamplerState:
         self._check(request)
         device = self.denoiser.device
         draws = normals(request.seed, request.candidate, request.stage, self.denoiser.shape)
@@ -166,7 +166,7 @@ class DenoiseWorker:
         sampler = method.run(start, request.sigmas, lambda: next(draws).to(device), **request.options)
         branches = [request.conditions, request.null][: request.rows]
         moved: list[Conditions] = [{name: tensor.to(device) for name, tensor in one.items()} for one in branches]
-        return Walk(request, sampler, next(sampler), moved)
+        return SamplerState(request, sampler, next(sampler), moved)
 
     def _evaluate(self, rows: Sequence[Row]) -> list[Denoised]:
         """The network's answer for each row; rows whose conditions have the same names and shapes share calls."""
@@ -195,7 +195,7 @@ class DenoiseWorker:
         return [Denoised(x0, fraction) for x0, fraction in zip(denoised.x0, fractions, strict=True)][: len(rows)]
 
     @torch.inference_mode()
-    def _answer(self, state: Walk, rows: Sequence[Denoised]) -> None:
+    def _answer(self, state: SamplerState, rows: Sequence[Denoised]) -> None:
         clean, request = rows[0].x0, state.request
         if len(rows) > 1:
             clean = guide(clean, rows[1].x0, request.guidance)

@@ -16,23 +16,23 @@ from threading import Lock
 
 from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.policy import Fair, Key
-from pinxit.pipelines.travel import Travel
+from pinxit.pipelines.job_tracker import JobTracker
+from pinxit.pipelines.policy import FairPolicy, Key
 from pinxit.pipelines.work import Event, Job, Place, WorkItem
 
 
-class Engine(Travel):
+class Engine(JobTracker):
     """Runs jobs through a graph. `publish` is called with the events of every turn that has any."""
 
     def __init__(
         self,
         graph: Graph,
-        policy: Fair | None = None,
+        policy: FairPolicy | None = None,
         clock: Callable[[], float] = time.perf_counter,
         publish: Callable[[list[Event]], None] = lambda events: None,
     ) -> None:
         super().__init__(graph)
-        self.policy, self.clock, self.publish = policy or Fair(), clock, publish
+        self.policy, self.clock, self.publish = policy or FairPolicy(), clock, publish
         self.turning = Lock()  # held around calls of all but orders, where several threads make them
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._numbers = itertools.count()
@@ -51,7 +51,7 @@ class Engine(Travel):
         """Drop one of a job's items, such as a candidate that is no longer wanted; joins no longer wait for it."""
         self._orders.put(lambda: self._drop(job, place))
 
-    def hasten(self, job: Job) -> None:
+    def move_to_front(self, job: Job) -> None:
         """Move a job before all others of its client."""
         self._orders.put(lambda: self._hasten(job))
 
@@ -102,7 +102,7 @@ class Engine(Travel):
         if job.outcome is not None or job.number in self.jobs:
             return
         if job.client not in self.clients:
-            self.policy.meet(job.client, self.clients)
+            self.policy.admit_client(job.client, self.clients)
         self.clients[job.client] += 1
         job.number, job.looked = next(self._numbers), self.clock()
         self.jobs[job.number] = job
@@ -215,7 +215,7 @@ class Engine(Travel):
             job.looked = now
         for item in [item for job in due for item in [one for one in seen if one.job is job][: job.looked_at]]:
             stage = self._stage(item)
-            preview = stage.worker.look(item.state)
+            preview = stage.worker.preview(item.state)
             if preview is not None and stage.shown:
                 at = list(item.route).index(stage.shown)
                 self.waiting.add(WorkItem(item.job, item.route, at, item.place, preview, preview=True))
@@ -224,5 +224,5 @@ class Engine(Travel):
 
     def _progress(self, item: WorkItem) -> float:
         """The share of its route that an item has come within its stage."""
-        behind, ahead = (self.graph.worth(item.route, at) for at in (item.at, item.at + 1))
+        behind, ahead = (self.graph.share_behind(item.route, at) for at in (item.at, item.at + 1))
         return (ahead - behind) * self._stage(item).worker.progress(item.state)

@@ -55,17 +55,17 @@ class Graph:
             unknown = ", ".join(name for name in route if name not in self.stages) or "nothing"
             raise UsageError(f"a route leads through {unknown}; the stages are {', '.join(self.stages)}.")
 
-    def worth(self, route: Sequence[str], at: int) -> float:
+    def share_behind(self, route: Sequence[str], at: int) -> float:
         """The share of the work that is behind an item at stage number `at` of its route."""
         weights = [self.stages[name].weight for name in route]
         total = sum(weights)
         return sum(weights[:at]) / total if total else at / len(route)
 
-    def with_more(self, other: Graph) -> Graph:
+    def joined_with(self, other: Graph) -> Graph:
         """Both graphs' stages and routes in one, the other's where a name is in both."""
         return Graph([*(self.stages | other.stages).values()], self.routes | other.routes)
 
-    def under(self, name: str) -> Graph:
+    def prefixed(self, name: str) -> Graph:
         """The same graph with every name prefixed by `name/`, so that it can be joined with others."""
         stages = [
             replace(one, name=f"{name}/{one.name}", shown=one.shown and f"{name}/{one.shown}")

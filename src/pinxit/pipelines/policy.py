@@ -13,7 +13,7 @@ from pinxit.pipelines.work import Job, WorkItem
 Key = tuple[Any, ...]
 
 
-class Fair:
+class FairPolicy:
     """The client that has used the machine least, for its weight, goes first; of a client, brief jobs, then items that
     have started, so that pictures finish soon. As priorities are weights and never absolute, no client starves.
     """
@@ -26,7 +26,7 @@ class Fair:
         fresh = item.state is None and not (item.preview or item.job.brief)
         return self.spent[item.job.client], fresh, *item.order
 
-    def meet(self, client: str, busy: Collection[str]) -> None:
+    def admit_client(self, client: str, busy: Collection[str]) -> None:
         """A client without jobs submits one: time that it left unused gives it no credit, but what it overspent counts.
 
         `busy`: the clients that have jobs.
@@ -45,7 +45,7 @@ class Fair:
             self.spent[job.client] += seconds * rows / total / job.weight
 
 
-class Waiting:
+class WaitingItems:
     """Items that wait to begin: one sorted list for each stage and client."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Waiting:
         """The first of every list."""
         return (waiting[0][1] for waiting in self.lists.values())
 
-    def at(self, stage: str, most: int, policy: Fair) -> list[WorkItem]:
+    def at(self, stage: str, most: int, policy: FairPolicy) -> list[WorkItem]:
         """The first `most` items at a stage, in the policy's order."""
         mine = [[one for _, one in waiting[:most]] for (name, _), waiting in self.lists.items() if name == stage]
         return list(heapq.merge(*mine, key=policy.key))[:most]

@@ -72,7 +72,7 @@ class TokenResult:
 
 
 @dataclass(eq=False)
-class Drawing:
+class DecodingState:
     """The state of a request: the rows it occupies, and how far it has come."""
 
     request: TokenRequest
@@ -101,7 +101,7 @@ class Tile:
             self.settings = torch.ones(4, R, device=device)  # temperature, top-k, top-p, guidance
 
     @torch.inference_mode()
-    def step(self, states: Sequence[Drawing]) -> None:
+    def step(self, states: Sequence[DecodingState]) -> None:
         """Draw the next few codes of each, and feed them to the decoder unless they are the last.
 
         Drawing is dozens of short operations: tiles that drew at the same time would contend for the GIL at each.
@@ -117,7 +117,7 @@ class Tile:
                 return
             self._feed(states, width)
 
-    def _draw_next(self, states: Sequence[Drawing]) -> list[Drawing]:
+    def _draw_next(self, states: Sequence[DecodingState]) -> list[DecodingState]:
         """Draw a code for each, to be fed to its rows; the states that have more codes to come."""
         row_B = self._index([state.rows[0] for state in states])
         at_B = self._index([state.drawn for state in states])
@@ -137,7 +137,7 @@ class Tile:
         self.free = sorted([*self.free, *rows])
         self.fed[list(rows)], self.position[list(rows)] = 0, 0
 
-    def _begin(self, state: Drawing) -> None:
+    def _begin(self, state: DecodingState) -> None:
         request, (row, *twin), device = state.request, state.rows, self.decoder.device
         text = request.text.to(device)[None]
         self.logits[row] = self.decoder.prefill([row], text)[0]
@@ -154,12 +154,12 @@ class Tile:
         self.fed[rows], self.position[rows] = 0, 0
         state.begun = True
 
-    def _draw(self, states: Sequence[Drawing], row_B: Tensor, at_B: Tensor) -> Tensor:
+    def _draw(self, states: Sequence[DecodingState], row_B: Tensor, at_B: Tensor) -> Tensor:
         requests = [state.request for state in states]
         temperature, top_k, top_p, guidance = self.settings[:, row_B]
-        logits = picked(self.logits, [state.rows[0] for state in states])
+        logits = select_rows(self.logits, [state.rows[0] for state in states])
         if any(len(state.rows) > 1 for state in states):
-            logits = guide(logits, picked(self.logits, [state.rows[-1] for state in states]), guidance)
+            logits = guide(logits, select_rows(self.logits, [state.rows[-1] for state in states]), guidance)
         sound_B = logits.sum(1).isfinite()
         if sound_B.device.type != "cpu" or not sound_B.all():
             self.sound[row_B] &= sound_B  # read at the end only, as reading it synchronises a GPU
@@ -183,14 +183,14 @@ class Tile:
         self.score[row_B] += torch.where((known_B != UNKNOWN) & (at_B > self.behind[row_B]), log_p, 0)
         return torch.where(known_B == UNKNOWN, code_B, known_B)
 
-    def _set_positions(self, working: Sequence[Drawing]) -> int:
+    def _set_positions(self, working: Sequence[DecodingState]) -> int:
         """Set the positions of the codes that are fed next; how many rows the call will have."""
         fed = [(row, state.drawn - 1) for state in working for row in state.rows]
         rows, places = (self._index(numbers) for numbers in zip(*fed, strict=True))
         self.position[rows] = places
         return next(width for width in self.widths if width > max(self._taken()))
 
-    def _feed(self, working: Sequence[Drawing], width: int) -> None:
+    def _feed(self, working: Sequence[DecodingState], width: int) -> None:
         logits = self.decoder.step(self.fed[:width], self.position[:width])
         rows = [row for state in working for row in state.rows]
         if not self._taken() <= set(rows):
@@ -208,7 +208,7 @@ class Tile:
         return torch.tensor(numbers, device=self.decoder.device)
 
 
-def picked(x: Tensor, rows: Sequence[int]) -> Tensor:
+def select_rows(x: Tensor, rows: Sequence[int]) -> Tensor:
     """Rows of `x`: a view where they are equally spaced, as a full tile's are, else a copy."""
     stride = rows[1] - rows[0] if len(rows) > 1 else 1
     if stride > 0 and list(rows) == list(range(rows[0], rows[0] + stride * len(rows), stride)):

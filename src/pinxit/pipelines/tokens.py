@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
-from pinxit.pipelines.token_tile import UNKNOWN, Decoder, Drawing, Tile, TokenRequest, TokenResult
+from pinxit.pipelines.token_tile import UNKNOWN, Decoder, DecodingState, Tile, TokenRequest, TokenResult
 from pinxit.pipelines.work import WorkItem
-from pinxit.pipelines.worker import OneByOne, SideBySide
+from pinxit.pipelines.worker import ParallelExecutor, SerialExecutor
 
 CODES = 4  # drawn in one call, so that tiles seldom wait for each other and the engine's overhead is small
 WIDTHS = (1, 2, 4, 8, 12, 16, 24)  # numbers of rows to decode instead of a full tile's, where results stay the same
 
 
-def rows_of(lanes: SideBySide) -> int:
+def rows_of(lanes: ParallelExecutor) -> int:
     """Rows of a tile: 32 (16 guided pictures) shared among the lanes, but at least 16, as every tile reads all weights.
 
     docs/log.md has the measurements.
@@ -33,8 +33,8 @@ def rows_of(lanes: SideBySide) -> int:
 class TokenWorker:
     """Draws in as many tiles as there are lanes. An item's value is a `TokenRequest`, its result a `TokenResult`."""
 
-    def __init__(self, decoder: Decoder, lanes: SideBySide | None = None, codes: int = CODES) -> None:
-        self.decoder, self.lanes = decoder, lanes or OneByOne()
+    def __init__(self, decoder: Decoder, lanes: ParallelExecutor | None = None, codes: int = CODES) -> None:
+        self.decoder, self.lanes = decoder, lanes or SerialExecutor()
         (widths,) = self.lanes.run([partial(decoder.widths, WIDTHS)])
         decoders = [decoder, *(decoder.beside() for _ in range(self.lanes.count - 1))]
         drawing = Lock()
@@ -63,38 +63,38 @@ class TokenWorker:
             chosen.append(item)
         return chosen
 
-    def begin(self, item: WorkItem) -> Drawing:
+    def begin(self, item: WorkItem) -> DecodingState:
         """Take rows of the emptiest tile. Raises UsageError for a request of the wrong shape or range."""
         self._check(item.value)
         tile = max(self.tiles, key=lambda tile: len(tile.free))
         rows = tuple(tile.free[: self.rows(item)])
         tile.free = tile.free[len(rows) :]
-        return Drawing(item.value, tile, rows)
+        return DecodingState(item.value, tile, rows)
 
-    def step(self, states: Sequence[Drawing]) -> None:
+    def step(self, states: Sequence[DecodingState]) -> None:
         """Draw the next few codes of each, the tiles in parallel."""
         shares = [[state for state in states if state.tile is tile] for tile in self.tiles]
         self.lanes.run([partial(share[0].tile.step, share) for share in shares if share])
 
-    def done(self, state: Drawing) -> bool:
+    def done(self, state: DecodingState) -> bool:
         """Whether all codes are drawn."""
         return state.drawn == state.tile.length
 
-    def result(self, state: Drawing) -> TokenResult:
+    def result(self, state: DecodingState) -> TokenResult:
         """The codes. Raises ArithmeticError where the transformer's logits were not finite."""
         if not state.tile.sound[state.rows[0]]:
             raise ArithmeticError("the transformer gave numbers that are not finite")
-        return TokenResult(self.look(state), float(state.tile.score[state.rows[0]]))
+        return TokenResult(self.preview(state), float(state.tile.score[state.rows[0]]))
 
-    def end(self, state: Drawing) -> None:
+    def end(self, state: DecodingState) -> None:
         """Free its rows and discard what they drew."""
         state.tile.leave(state.rows)
 
-    def progress(self, state: Drawing) -> float:
+    def progress(self, state: DecodingState) -> float:
         """The share of codes that are drawn."""
         return state.drawn / state.tile.length
 
-    def look(self, state: Drawing) -> Tensor:
+    def preview(self, state: DecodingState) -> Tensor:
         """The codes so far, int64 [h, w], UNKNOWN where none has been drawn."""
         codes = state.tile.codes[state.rows[0]] if state.begun else torch.full((state.tile.length,), UNKNOWN)
         return codes.view(self.decoder.grid, -1).clone()

@@ -56,12 +56,12 @@ class Worker(Protocol):
         """How far it has come, 0 to 1."""
         ...
 
-    def look(self, state: Any) -> Any:
+    def preview(self, state: Any) -> Any:
         """A preview of what there is so far, or None."""
         ...
 
 
-class SideBySide(Protocol):
+class ParallelExecutor(Protocol):
     """Runs calls in parallel: `pipelines.lanes.Lanes`."""
 
     count: int
@@ -71,7 +71,7 @@ class SideBySide(Protocol):
         ...
 
 
-class OneByOne:
+class SerialExecutor:
     """Runs calls one after the other."""
 
     count = 1
@@ -82,23 +82,26 @@ class OneByOne:
 
 
 @dataclass(eq=False)
-class Doing:
+class CallState:
     """The state of an item: its result, once the function has returned it."""
 
     item: WorkItem
     results: list[Any]
 
 
-class Each:
+class FunctionWorker:
     """A worker that calls a function from at most `tile` items to one value each, for as many tiles as there are lanes.
 
     The function itself pads to its fixed shape, as only it knows the items' type. A value that is a list scatters.
     """
 
     def __init__(
-        self, function: Callable[[Sequence[WorkItem]], Sequence[Any]], tile: int = 1, lanes: SideBySide | None = None
+        self,
+        function: Callable[[Sequence[WorkItem]], Sequence[Any]],
+        tile: int = 1,
+        lanes: ParallelExecutor | None = None,
     ) -> None:
-        self.function, self.most, self.lanes = function, tile, lanes or OneByOne()
+        self.function, self.most, self.lanes = function, tile, lanes or SerialExecutor()
         self.width = tile * self.lanes.count
 
     def rows(self, item: WorkItem) -> int:
@@ -113,11 +116,11 @@ class Each:
         """As many as a call takes."""
         return list(items[: self.width])
 
-    def begin(self, item: WorkItem) -> Doing:
+    def begin(self, item: WorkItem) -> CallState:
         """Nothing to prepare."""
-        return Doing(item, [])
+        return CallState(item, [])
 
-    def step(self, states: Sequence[Doing]) -> None:
+    def step(self, states: Sequence[CallState]) -> None:
         """Call the function. Few items are spread over the lanes rather than filling a tile."""
         size = min(self.most, -(-len(states) // self.lanes.count))
         tiles = [states[start : start + size] for start in range(0, len(states), size)]
@@ -127,26 +130,26 @@ class Each:
             for state, value in zip(tile, values, strict=True):
                 state.results.append(value)
 
-    def done(self, state: Doing) -> bool:
+    def done(self, state: CallState) -> bool:
         """After one step."""
         return bool(state.results)
 
-    def result(self, state: Doing) -> Any:
+    def result(self, state: CallState) -> Any:
         """What the function returned."""
         return state.results[0]
 
-    def end(self, state: Doing) -> None:
+    def end(self, state: CallState) -> None:
         """Nothing to free."""
 
-    def progress(self, state: Doing) -> float:
+    def progress(self, state: CallState) -> float:
         """0 before the end."""
         return 0.0
 
-    def look(self, state: Doing) -> None:
+    def preview(self, state: CallState) -> None:
         """No preview: there is nothing to see before the end."""
 
 
-def filled(worker: Worker, items: Sequence[WorkItem]) -> Iterator[WorkItem]:
+def items_that_fit(worker: Worker, items: Sequence[WorkItem]) -> Iterator[WorkItem]:
     """The items that fit into one call, in order; one that does not fit is skipped in favour of later ones."""
     free = worker.width
     for item in items:

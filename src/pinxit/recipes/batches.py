@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.schema import Share
 
 Pictures = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -20,11 +20,11 @@ def unit_range(pictures: Tensor) -> Tensor:
     return pictures.permute(0, 3, 1, 2).float() / 255
 
 
-def fitted(pictures: Pictures, side: int) -> Pictures:
+def resized(pictures: Pictures, side: int) -> Pictures:
     """Stored pictures [N, S, S, 3] resized to `side` by area averaging, unless they have it already."""
     if pictures.shape[1] == side:
         return np.asarray(pictures)
-    return np.stack([square(picture, side, "area") for picture in pictures])
+    return np.stack([square_crop(picture, side, "area") for picture in pictures])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,18 @@ def augmented(pictures: Pictures, augment: Augment, chance_N3: Chance) -> Pictur
         pictures = np.where(chance_N3[:, :1, None, None] < 0.5, pictures[:, :, ::-1], pictures)
     if most:
         padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-        corners = below(2 * most + 1, chance_N3[:, 1:]).tolist()
+        corners = random_integers(2 * most + 1, chance_N3[:, 1:]).tolist()
         cut = [one[y : y + side, x : x + side] for one, (y, x) in zip(padded, corners, strict=True)]
         pictures = np.stack(cut)
     return pictures
 
 
-def pick(captions: Sequence[str], chance: float) -> str:
+def pick_caption(captions: Sequence[str], chance: float) -> str:
     """One of a picture's captions, chosen by a uniform number in [0, 1)."""
     return captions[int(chance * len(captions))]
 
 
-def below(counts: int | Sequence[int], chance: Chance) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def random_integers(counts: int | Sequence[int], chance: Chance) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """Integers in [0, `counts`), made from uniform numbers in [0, 1)."""
     found: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = (chance * np.asarray(counts)).astype(np.int64)
     return found

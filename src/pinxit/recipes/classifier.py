@@ -18,13 +18,13 @@ from pinxit.config import to_dict
 from pinxit.data.bank import Bank
 from pinxit.data.labels import label_in
 from pinxit.data.sources import open_labelled
-from pinxit.data.transforms import square, to_tensor
+from pinxit.data.transforms import square_crop, to_tensor
 from pinxit.errors import UsageError
-from pinxit.models.ambient import learning, opening, own_settings
 from pinxit.models.resnet import ResNet, ResNetConfig
+from pinxit.models.torch_defaults import torch_defaults, torch_defaults_for_loading, torch_defaults_for_training
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
-from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, store_bank
+from pinxit.recipes.staging import Run, RunOutcome, fit_stage, run_in_order, store_bank
 from pinxit.schema import Count, Seed, Whole
 from pinxit.training import state as states
 from pinxit.training.draws import key, uniforms
@@ -133,8 +133,8 @@ class ClassifierRun(Run[ClassifierConfig]):
         enter(self.folder, RECIPE, self.config, used)
 
 
-@learning()
-def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
+@torch_defaults_for_training()
+def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> RunOutcome:
     """Run `stages` in their order until `stop` says to end.
 
     Raises UsageError for an unknown stage or a changed config.
@@ -150,7 +150,7 @@ def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None 
         else:
             _checkpoint(run, source.labels)
 
-    return in_order(run, STAGES, stages, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+    return run_in_order(run, STAGES, stages, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 
 def _checkpoint(run: ClassifierRun, labels: Sequence[str]) -> None:
@@ -171,7 +171,7 @@ Tells {len(labels)} labels apart. Trained by `pinxit train classifier` on
 class Classifier:
     """A trained classifier, for inference."""
 
-    @opening()
+    @torch_defaults_for_loading()
     def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
         self.device, self.name = pick_device(device), str(checkpoint.folder)
         model = ResNet(checkpoint.config(PART, ResNetConfig))
@@ -179,10 +179,10 @@ class Classifier:
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.labels, self.size = tuple(checkpoint.settings["labels"]), model.config.size
 
-    @own_settings()
+    @torch_defaults()
     @torch.inference_mode()
     def names(self, pictures: Sequence[Picture]) -> list[str]:
         """The likeliest label of each picture."""
-        fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
+        fitting = np.stack([square_crop(picture, self.size, "bicubic") for picture in pictures])
         logits_NK = encode_fixed(lambda x: self.model(x.to(self.device)).cpu(), to_tensor(fitting), BATCH)
         return [self.labels[place] for place in logits_NK.argmax(1).tolist()]

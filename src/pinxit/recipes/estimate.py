@@ -23,7 +23,7 @@ USUAL_SHARE = 0.5  # assumed share of the matrix rate, where nothing has been me
 SAMPLE = 20  # pictures in the step that is traced: operations on a share of them round to whole pictures, so not 1
 
 
-class Sketched(Task, Protocol):
+class EstimableTask(Task, Protocol):
     """A task that can give a batch of the right shapes without any data.
 
     It may also have a method `frozen() -> list[nn.Module]`: modules that its loss runs but does not train.
@@ -40,7 +40,7 @@ class Stage:
 
     name: str
     plan: Plan
-    build: Callable[[], Sketched]
+    build: Callable[[], EstimableTask]
     lacks: Callable[[Task], Collection[str]] = lambda task: ()  # weights that are trained themselves beside a LoRA
     piece: str = "plan.micro"  # the setting of the rows in memory at a time
 
@@ -96,7 +96,7 @@ def cost_of(stage: Stage, device: torch.device, native: bool = False) -> Cost:
         return measure(task, batch, stage.plan, device, native)
 
 
-def kept(source: str, size: int, asked: int) -> int:
+def bank_size(source: str, size: int, asked: int) -> int:
     """How many pictures of a source a bank will hold when `asked` are requested. Raises what `open_source` does."""
     return min(asked, len(open_source(source, size)))
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pinxit.config import from_dict
 from pinxit.errors import DataError, UsageError
-from pinxit.files import check_empty, read_json, replacing_folder
-from pinxit.models.ambient import opening
+from pinxit.files import atomic_folder, check_empty, read_json
 from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.deepfloyd.export import save_stage
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
@@ -59,7 +59,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetworks:
     """The networks of a run or a checkpoint, with what their export needs besides."""
 
     recipe: str
@@ -79,7 +79,7 @@ class _Run(TypedDict):
     recipe: str
 
 
-@opening()
+@torch_defaults_for_loading()
 def export(source: str | Path, to: str, out: str | Path) -> list[Path]:
     """Write the networks of the run or checkpoint `source` into `out` in the format of the library `to`.
 
@@ -92,7 +92,7 @@ def export(source: str | Path, to: str, out: str | Path) -> list[Path]:
         return _karlo(karlo.run_of(Path(source), None, None, (), "cpu", False), to, out)
     trained = _opened(source)
     _check_asked(source, trained.recipe, to, out)
-    with replacing_folder(out) as folder:
+    with atomic_folder(out) as folder:
         if to == "peft":
             written = _adapters(source, trained, folder)
         elif trained.recipe == "clip":
@@ -121,7 +121,7 @@ def _karlo(run: karlo.KarloRun, to: str, out: Path) -> list[Path]:
         raise UsageError(f"{run.folder} has no additions for peft: give a run that was trained with --lora.")
     if to == "peft":
         _say_left_out([name for one, pairs in adapted.items() for name in _trained_whole(run.folder, one, pairs)])
-    with replacing_folder(out) as folder:
+    with atomic_folder(out) as folder:
         if to == "diffusers":
             save_karlo(base, trained, folder)
             return [out]
@@ -133,7 +133,7 @@ def _karlo(run: karlo.KarloRun, to: str, out: Path) -> list[Path]:
     return found
 
 
-def _clip(trained: Trained, to: str, folder: Path) -> Path:
+def _clip(trained: TrainedNetworks, to: str, folder: Path) -> Path:
     network = trained.networks[0]
     model = CLIP(network.config)
     model.load_state_dict(network.state)
@@ -145,12 +145,12 @@ def _clip(trained: Trained, to: str, folder: Path) -> Path:
     return folder
 
 
-def _stage(trained: Trained, network: Network, folder: Path) -> Path:
+def _stage(trained: TrainedNetworks, network: Network, folder: Path) -> Path:
     save_stage(network.state, network.config, trained.sampling, folder / network.name)
     return folder / network.name
 
 
-def _adapters(source: str, trained: Trained, folder: Path) -> list[Path]:
+def _adapters(source: str, trained: TrainedNetworks, folder: Path) -> list[Path]:
     adapted = [network for network in trained.networks if network.additions]
     if not adapted:
         raise UsageError(f"{source} has no additions for peft: give a run that was trained with --lora.")
@@ -170,23 +170,23 @@ def _names(config: Any) -> Callable[[str], Names]:
     return lambda ours: Names(diffusers_names(ours, config.unet))
 
 
-def _opened(source: str) -> Trained:
+def _opened(source: str) -> TrainedNetworks:
     folder = Path(source)
     return _run(folder) if (folder / runs.FILE).is_file() else _checkpoint(source)
 
 
-def _run(folder: Path) -> Trained:
+def _run(folder: Path) -> TrainedNetworks:
     recipe = read_json(folder / runs.FILE, _Run, DataError)["recipe"]
     _check(recipe, str(folder))
     start = read_start(folder)
     if recipe == "clip":
         clip = runs.config_of(folder, recipe, ClipRunConfig)
-        return Trained(
+        return TrainedNetworks(
             recipe, (_network(folder, "clip", clip.clip),), folder / "tokenizer", fitting=clip.fitting, start=start
         )
     config = runs.config_of(folder, recipe, ImagenConfig)
     networks = tuple(_network(folder, stage.name, stage.network) for stage in config.stages)
-    return Trained(recipe, networks, folder / "tokenizer", sampling=config.sampling, start=start)
+    return TrainedNetworks(recipe, networks, folder / "tokenizer", sampling=config.sampling, start=start)
 
 
 def _network(folder: Path, name: str, config: Any) -> Network:
@@ -209,15 +209,15 @@ def _say_left_out(whole: Sequence[str]) -> None:
         logging.getLogger("pinxit").warning("%s; another format of --to has all.", what)
 
 
-def _checkpoint(source: str) -> Trained:
+def _checkpoint(source: str) -> TrainedNetworks:
     found = open_checkpoint(find(source))
     _check(found.recipe, source)
     if found.recipe == "clip":
         parts: dict[str, Any] = {"clip": found.config("clip", CLIPConfig)}
-        return Trained("clip", _stored(found, parts), found.folder, fitting=fitting_of(found))
+        return TrainedNetworks("clip", _stored(found, parts), found.folder, fitting=fitting_of(found))
     parts = {name: found.config(name, StageConfig) for name in found.parts if name != "text"}
     sampling = from_dict(SamplingConfig, dict(found.settings["sampling"]), f"{found.folder / MANIFEST}: sampling")
-    return Trained(found.recipe, _stored(found, parts), found.folder, sampling=sampling)
+    return TrainedNetworks(found.recipe, _stored(found, parts), found.folder, sampling=sampling)
 
 
 def _stored(found: Any, parts: Mapping[str, Any]) -> tuple[Network, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pinxit.models.ambient import own_settings
+from pinxit.models.torch_defaults import torch_defaults
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import Job
 
@@ -30,7 +30,7 @@ Watch = Callable[[PaintProgress], None]
 T = TypeVar("T")
 
 
-def together(results: Callable[[Watch | None], Iterable[T]], count: int, watch: Watch | None) -> list[T]:
+def collect_results(results: Callable[[Watch | None], Iterable[T]], count: int, watch: Watch | None) -> list[T]:
     """The `count` results of jobs in a row as a list; `watch` gets the progress of all of them together.
 
     `results`: takes the watcher of the next job, as `run_jobs` does.
@@ -86,7 +86,7 @@ def _settle(engine: Engine) -> None:
 def _finish(engine: Engine, job: Job, watch: Watch | None, previews: float) -> None:
     job.previews = previews if watch is not None else job.previews
     while job.outcome is None:
-        with engine.turning, own_settings():
+        with engine.turning, torch_defaults():
             turned = job.outcome is None and engine.turn()
             share = engine.share(job)
         assert turned or job.outcome is not None, "what is asked for can be done"

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from pinxit.config import to_dict
 from pinxit.errors import CheckpointError
-from pinxit.files import check_empty, replacing_folder, write_bytes, write_json
-from pinxit.models.ambient import opening
+from pinxit.files import atomic_folder, check_empty, write_bytes, write_json
 from pinxit.models.clip import CLIP
 from pinxit.models.conditions import ANY
 from pinxit.models.dvae import DVAE, DVAEConfig
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.models.unet import UNet
 from pinxit.recipes.clip.encoder import PART, ClipEncoder, place_of
 from pinxit.recipes.diffusion.config import StageConfig
@@ -30,7 +30,7 @@ from pinxit.recipes.diffusion.schedule import TIMES
 from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.manifest import MANIFEST
-from pinxit.weights.onnx_files import Network, Written, check_installed, write_onnx
+from pinxit.weights.onnx_files import Network, WrittenNetwork, check_installed, write_onnx
 from pinxit.weights.zoo import find, shipped
 
 DESCRIPTION = "onnx.json"
@@ -38,8 +38,8 @@ TOKENIZER = ("tokenizer.json", "words.json", "merges.txt", "vocab.json")  # pinx
 LENGTHS = (5, 12)  # of the random texts, in turn: two of them show that the length is a free dimension
 
 
-@opening()
-def export_onnx(name_or_path: str | Path, out: str | Path) -> list[Written]:
+@torch_defaults_for_loading()
+def export_onnx(name_or_path: str | Path, out: str | Path) -> list[WrittenNetwork]:
     """Write every network of a checkpoint, or the towers of any CLIP that `load_clip` opens, into the folder `out`.
 
     `out` also gets `onnx.json`, which describes inputs and outputs, and the tokenizer. Raises UsageError where
@@ -52,7 +52,7 @@ def export_onnx(name_or_path: str | Path, out: str | Path) -> list[Written]:
     origin, networks = _networks(name_or_path)
     if not networks:
         raise CheckpointError(f"{name_or_path} holds no network that becomes ONNX: no CLIP, no decoder, none denoises.")
-    with replacing_folder(out) as folder:
+    with atomic_folder(out) as folder:
         written = [write_onnx(network, folder) for network in networks]
         about = {"of": str(name_or_path), "hash": None if isinstance(origin, ClipTokenizer) else origin.hash}
         write_json(folder / DESCRIPTION, about | {"networks": [asdict(one) for one in written]})

@@ -9,14 +9,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pinxit.errors import UsageError
-from pinxit.models.ambient import opening
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph
 from pinxit.pipelines.work import Job
-from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs, together
+from pinxit.recipes.jobs import PREVIEWS, Watch, collect_results, run_jobs
 from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.requests import PaintRequest
-from pinxit.schema import Count, checked, plain_number, shown
+from pinxit.schema import Count, checked, plain_number, shortened
 from pinxit.types import Prompt, Ranked, check_pixels
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Painter(ABC):
         """`paint_each` as a list: one list of pictures a prompt. `watch` gets the progress of all prompts together."""
         asked = list(prompts)
         how |= {"candidates": candidates, "keep": keep}
-        return together(lambda watch: self.paint_each(asked, watch=watch, **how), len(asked), watch)
+        return collect_results(lambda watch: self.paint_each(asked, watch=watch, **how), len(asked), watch)
 
     def paint_each(
         self,
@@ -181,7 +181,7 @@ class Painter(ABC):
         if upsampler is not None:
             more = upsampler.graph
             with engine.turning:
-                engine.graph = engine.graph.with_more(more)
+                engine.graph = engine.graph.joined_with(more)
             further = tuple(upsampler.route(self.size))
         jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in requests]
         return run_jobs(engine, jobs, watch, previews)
@@ -193,7 +193,7 @@ class Painter(ABC):
 
     @cached_property
     def _built(self) -> Engine:
-        with opening():
+        with torch_defaults_for_loading():
             return Engine(self.graph)
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _prompt(given: Prompt | tuple[str, int]) -> Prompt:
     if isinstance(given, Prompt):
         return given
     if not (isinstance(given, tuple | list) and len(given) in (1, 2)):  # a text would be taken for a list of letters
-        raise UsageError(f"give each prompt as (text, seed), not {shown(given)}.")
+        raise UsageError(f"give each prompt as (text, seed), not {shortened(given)}.")
     return Prompt(*given)
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pinxit.models.ambient import own_settings
 from pinxit.models.clip import CLIP
+from pinxit.models.torch_defaults import torch_defaults
 from pinxit.pipelines.graph import Stage
 from pinxit.pipelines.lanes import tile_of
 from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 from pinxit.pipelines.work import WorkItem
-from pinxit.pipelines.worker import Each, SideBySide
+from pinxit.pipelines.worker import FunctionWorker, ParallelExecutor
 from pinxit.recipes.requests import Candidate
 from pinxit.types import Ranked
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CPU_PICTURES = 2  # pictures decoded or embedded in one call (measured: docs/log.md)
 
 
-def ranking_stages(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
+def ranking_stages(ranker: Ranker, lanes: ParallelExecutor) -> list[Stage]:
     """The stages that turn candidates into the kept ones, best first."""
 
     def embed(items: Sequence[WorkItem]) -> list[Candidate]:
@@ -41,8 +41,11 @@ def ranking_stages(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
         prompt, agreement = asked.prompt, asked.settings["agreement"]
         return ranker.best(prompt.text, prompt.seed, drawn, agreement, numbers)[: asked.keep]
 
-    one_by_one = Each(lambda items: [best(item) for item in items], lanes=lanes)
-    return [Stage("embed", Each(embed, ranker.batch, lanes), weight=0.05), Stage("rank", one_by_one, gather=True)]
+    one_by_one = FunctionWorker(lambda items: [best(item) for item in items], lanes=lanes)
+    return [
+        Stage("embed", FunctionWorker(embed, ranker.batch, lanes), weight=0.05),
+        Stage("rank", one_by_one, gather=True),
+    ]
 
 
 class Ranker:
@@ -56,13 +59,13 @@ class Ranker:
         """What cosines are multiplied by to give logits."""
         return float(self.clip.scale())
 
-    @own_settings()
+    @torch_defaults()
     @torch.inference_mode()
     def embed(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
         """An embedding [E] of each, which never depends on the others."""
         return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
 
-    @own_settings()
+    @torch_defaults()
     @torch.inference_mode()
     def text(self, text: str) -> Tensor:
         """The sentence's embedding [E]."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pinxit.data.sidecars import RowEncoder, encode_shards, encoded
-from pinxit.data.streams import Stream, stored
+from pinxit.data.sidecars import RowEncoder, encode_shards, is_complete
+from pinxit.data.streams import Stream, has_pictures
 from pinxit.errors import UsageError
-from pinxit.recipes.staging import Run, showing
+from pinxit.recipes.staging import Run, progress_callback
 from pinxit.training.stop import Stop
 
 
@@ -34,10 +34,10 @@ def check_sidecars(run: Run[Any]) -> None:
 def all_encoded(run: Run[Any], name: str, kind: str, pictures: str = "pictures") -> bool:
     """Whether every shard of the run's stream in the folder `pictures` has its sidecar."""
     place = run.path(pictures)
-    return stored(place) and encoded(Stream.open(place).urls, kind, sidecar_folder(run, name))
+    return has_pictures(place) and is_complete(Stream.open(place).urls, kind, sidecar_folder(run, name))
 
 
 def encode_missing(run: Run[Any], name: str, stream: Stream, encoder: RowEncoder, stop: Stop, label: str = "") -> None:
     """Write the missing sidecars of a stream's shards; `label` names the progress bar."""
-    with showing(run, label or name, stop) as progress:
-        encode_shards(stream.urls, encoder, sidecar_folder(run, name), progress, stream.shelf.folder)
+    with progress_callback(run, label or name, stop) as progress:
+        encode_shards(stream.urls, encoder, sidecar_folder(run, name), progress, stream.shard_cache.folder)

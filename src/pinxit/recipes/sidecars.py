@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.data.chunks import halves
+from pinxit.data.chunks import to_float16
 from pinxit.data.sidecars import RowEncoder, batches
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import ImageTextEncoder
@@ -22,7 +22,7 @@ from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.dalle.encode import BATCH, encode
 from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.reading import training_reader
-from pinxit.recipes.karlo.embedder import Projected
+from pinxit.recipes.karlo.embedder import UnnormalisedClip
 from pinxit.recipes.karlo.open import embedder_of
 from pinxit.text.encoders import located
 from pinxit.training.precision import pick_device
@@ -33,11 +33,11 @@ from pinxit.weights.zoo import find
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-With = Literal["text", "clip", "dvae"]
+EncoderKind = Literal["text", "clip", "dvae"]
 AT_ONCE = 64  # pictures that CLIP is shown at a time, or as many more as fill its own batches
 
 
-class Sight(ImageTextEncoder, Protocol):
+class ClipEmbedder(ImageTextEncoder, Protocol):
     """A CLIP, or another encoder with its interface."""
 
     size: int  # side of the pictures that it takes
@@ -49,7 +49,7 @@ class ClipRowEncoder:
 
     kind = "clip"
 
-    def __init__(self, encoder: Sight) -> None:
+    def __init__(self, encoder: ClipEmbedder) -> None:
         self.encoder, self.size = encoder, encoder.size
         self.about = {"fingerprint": encoder.fingerprint, "width": encoder.width}
         self.at_once = -(-AT_ONCE // encoder.batch) * encoder.batch
@@ -61,10 +61,10 @@ class ClipRowEncoder:
         usable = ((row, picture) for row, picture in enumerate(pictures) if picture is not None)
         for batch in batches(usable, self.at_once):
             vectors = self.encoder.pictures([picture for _, picture in batch])
-            image[[row for row, _ in batch]] = halves(vectors, self.encoder.name)
+            image[[row for row, _ in batch]] = to_float16(vectors, self.encoder.name)
         texts = [text for several in captions for text in several]
         starts = torch.tensor([0, *(len(several) for several in captions)]).cumsum(0)
-        text = halves(self.encoder.texts(texts, cut=True), self.encoder.name)
+        text = to_float16(self.encoder.texts(texts, cut=True), self.encoder.name)
         return {"pictures": torch.from_numpy(image), "captions": torch.from_numpy(text), "starts": starts}
 
 
@@ -91,7 +91,7 @@ class DvaeRowEncoder:
 
 
 def row_encoder(
-    by: With,
+    by: EncoderKind,
     model: str,
     device: str = "auto",
     length: int | None = None,
@@ -124,7 +124,7 @@ def row_encoder(
     return DvaeRowEncoder(dvae.requires_grad_(False), on)
 
 
-def _karlo(by: With, folder: Path, device: torch.device, script: Script) -> RowEncoder:
+def _karlo(by: EncoderKind, folder: Path, device: torch.device, script: Script) -> RowEncoder:
     """Either tower of a Karlo's CLIP, with outputs as Karlo's networks take them."""
     embedder = embedder_of(folder, device, "fp32")
-    return TextRowEncoder(embedder.reader, script) if by == "text" else ClipRowEncoder(Projected(embedder))
+    return TextRowEncoder(embedder.reader, script) if by == "text" else ClipRowEncoder(UnnormalisedClip(embedder))

@@ -18,13 +18,13 @@ from pinxit.data.sources import open_training
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import Stream, open_pictures
 from pinxit.errors import DataError, UsageError
-from pinxit.locks import alone_in
+from pinxit.locks import folder_lock
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.initial import in_shards
 from pinxit.training.loop import Task, Weights, fit
 from pinxit.training.lora import check_adapts
-from pinxit.training.parallel import Ranks, here
+from pinxit.training.parallel import Ranks, join_ranks
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
@@ -38,7 +38,7 @@ TOKENIZER_PICTURES = 200_000  # whose captions a tokenizer is trained on at most
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunOutcome:
     """How an invocation ended: the stages that are finished now, and whether it was stopped, and by a signal."""
 
     finished: tuple[str, ...]
@@ -122,32 +122,32 @@ class Run(ABC, Generic[Config]):
         return module
 
 
-def in_order(
+def run_in_order(
     run: Run[Any],
     every: Sequence[str],
     asked: Sequence[str],
     step: Callable[[str, Stop], None],
     skip: Callable[[str], bool],
     stop: Stop | None = None,
-) -> Ended:
+) -> RunOutcome:
     """Do the stages `asked` in the order of `every` as far as time allows, except those that `skip` says are done.
 
     Raises UsageError for an unknown stage, a config that no longer fits the run, or while another command trains in
     the same folder, and what `step` raises.
     """
     check_names(every, asked)
-    ranks, stop = here(), stop or Stop()
-    with entered(run.folder, run.enter, ranks):
+    ranks, stop = join_ranks(), stop or Stop()
+    with run_entered(run.folder, run.enter, ranks):
         return _stages(run, every, asked, step, skip, stop, ranks)
 
 
 @contextmanager
-def entered(folder: Path, enter: Callable[[], None], ranks: Ranks) -> Iterator[None]:
+def run_entered(folder: Path, enter: Callable[[], None], ranks: Ranks) -> Iterator[None]:
     """Inside the block the run in `folder` is this command's; every rank has called `enter`, rank 0 first.
 
     Raises UsageError while another command trains there, and what `enter` raises.
     """
-    with alone_in(folder, f"the run {folder}") if ranks.lead else nullcontext():
+    with folder_lock(folder, f"the run {folder}") if ranks.lead else nullcontext():
         if ranks.lead:
             enter()
         ranks.wait()
@@ -164,7 +164,7 @@ def _stages(
     skip: Callable[[str], bool],
     stop: Stop,
     ranks: Ranks,
-) -> Ended:
+) -> RunOutcome:
     try:
         for name in (name for name in every if name in asked):
             if ranks.agreed(stop.due()):
@@ -174,8 +174,8 @@ def _stages(
             say(run, f"{name}: finished")
     except StoppedError as ending:
         say(run, f"stopped; the same command goes on from here ({run.folder})")
-        return Ended(_finished(run, every), True, ending.signalled)
-    return Ended(_finished(run, every), False, False)
+        return RunOutcome(_finished(run, every), True, ending.signalled)
+    return RunOutcome(_finished(run, every), False, False)
 
 
 def _step(name: str, stop: Stop, step: Callable[[str, Stop], None], ranks: Ranks, alone: bool) -> None:
@@ -206,7 +206,7 @@ def fit_stage(run: Run[Any], stage: str, build: Callable[[], Task], stop: Stop) 
     Raises StoppedError when time runs out, and UsageError for a LoRA of weights that are random.
     """
     plan = run.plan(stage)
-    with in_shards(here(pick_device(run.device)), plan.shard):
+    with in_shards(join_ranks(pick_device(run.device)), plan.shard):
         task = build()
     init = run.brought(task)
     if not run.started(stage):
@@ -217,7 +217,7 @@ def fit_stage(run: Run[Any], stage: str, build: Callable[[], Task], stop: Stop) 
 
 
 @contextmanager
-def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int], None]]:
+def progress_callback(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int], None]]:
     """A progress function for work that is not a training loop; it raises StoppedError when it is time to stop."""
     from rich.console import Console
     from rich.progress import Progress
@@ -235,7 +235,7 @@ def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int
 
 def store_bank(run: Run[Any], name: str, source: Dataset, count: int, stop: Stop) -> None:
     """Draw or read the first `count` pictures of `source` into the bank `name` of the run."""
-    with showing(run, name, stop) as progress:
+    with progress_callback(run, name, stop) as progress:
         build_bank(source, count, run.path(name), workers(count), progress)
 
 
@@ -247,7 +247,7 @@ def prepare_pictures(run: Run[Any], stop: Stop, **options: Any) -> None:
     """
     data = run.config.data
     if data.stream:
-        with showing(run, "shards", stop) as progress:
+        with progress_callback(run, "shards", stop) as progress:
             build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
         return
     try:
@@ -273,7 +273,7 @@ def workers(count: int) -> int | None:
 
 def say(run: Run[Any], message: str) -> None:
     """A line on stderr, unless the run is quiet."""
-    if run.progress and here().lead:
+    if run.progress and join_ranks().lead:
         print(message, file=sys.stderr, flush=True)
 
 

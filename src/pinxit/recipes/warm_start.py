@@ -14,9 +14,9 @@ from pinxit.files import read_json, write_json
 from pinxit.recipes.published import Published
 from pinxit.recipes.run_sidecars import check_sidecars
 from pinxit.recipes.staging import Run
-from pinxit.training.loop import Task, Weights, check_weights, lacking
+from pinxit.training.loop import Task, Weights, check_weights, missing_weights
 from pinxit.training.lora import check_adapts, check_rank
-from pinxit.training.parallel import Ranks, here
+from pinxit.training.parallel import Ranks, join_ranks
 from pinxit.training.state import read_whole
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class StartingRun(Run[Config]):
         if self.started(task.name):
             return read_whole(self.path(task.name))
         brought, modules = self.brought(task) or {}, task.modules()
-        return [key for name, values in brought.items() for key in lacking(modules[name], name, values)]
+        return [key for name, values in brought.items() for key in missing_weights(modules[name], name, values)]
 
     def grows(self, stage: str) -> bool:
         """Whether its model is grown to what the config says, so that any weights fit."""
@@ -154,7 +154,7 @@ def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
     that the ranks cannot share, or for sidecars that are not there.
     """
     run.check_start()
-    stages, ranks = list(stages), here()
+    stages, ranks = list(stages), join_ranks()
     if not all(run.finished(stage.name) for stage in stages):
         check_sidecars(run)
     for stage in stages:

@@ -13,10 +13,10 @@ from pinxit.api import load
 from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.recipes.capabilities import Varies, abilities, upsampler_of
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.placing import USUAL, Placing, check_placings
+from pinxit.recipes.stage_placement import USUAL, Placing, check_placings
 from pinxit.serve.errors import RefusedError
 from pinxit.types import Prompt
 from pinxit.weights.zoo import PAINTERS, shipped
@@ -130,10 +130,10 @@ class Catalog:
         self.default = next((one for one in models if "paint" in one.can), models[0])
         graph = Graph([], {})
         for model in models:
-            graph = graph.with_more(model.painter.graph.under(model.name))
+            graph = graph.joined_with(model.painter.graph.prefixed(model.name))
             if model.upsampler is not None:
-                graph = graph.with_more(model.upsampler.graph)
-        self.graph = graph if clip is None else graph.with_more(clip_graph(clip))
+                graph = graph.joined_with(model.upsampler.graph)
+        self.graph = graph if clip is None else graph.joined_with(clip_graph(clip))
 
     @classmethod
     def opened(cls, settings: Settings) -> Catalog:
@@ -213,8 +213,8 @@ def _clip(settings: Settings, options: Placing) -> ClipEncoder:
 
 def clip_graph(clip: ClipEncoder) -> Graph:
     """The stages that embed texts and pictures; every call has one fixed batch size, whoever asks."""
-    texts = Each(lambda items: list(clip.texts([item.value for item in items], cut=True)), clip.batch)
-    pictures = Each(lambda items: list(clip.pictures([item.value for item in items])), clip.batch)
+    texts = FunctionWorker(lambda items: list(clip.texts([item.value for item in items], cut=True)), clip.batch)
+    pictures = FunctionWorker(lambda items: list(clip.pictures([item.value for item in items])), clip.batch)
     stages = [Stage(f"{CLIP}/texts", texts), Stage(f"{CLIP}/pictures", pictures)]
     return Graph(stages, {stage.name: [stage.name] for stage in stages})
 

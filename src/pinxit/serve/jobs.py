@@ -126,7 +126,7 @@ class Jobs:
         """Let a job run before the others of its client."""
         live = self.live[name]
         if live.handle is not None:
-            self.services.dispatcher.runner.engine.hasten(live.handle.job)
+            self.services.dispatcher.runner.engine.move_to_front(live.handle.job)
 
     def update_previews(self) -> None:
         """Previews cost time: take them only for owners whose page is open. Called when one connects or leaves."""

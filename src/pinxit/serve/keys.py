@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pinxit.errors import UsageError
 from pinxit.files import read_lines, read_text, write_text
-from pinxit.locks import alone
+from pinxit.locks import file_lock
 
 LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})(?: weight=(?P<weight>[1-9]\d{0,3}))?")
 
@@ -69,7 +69,7 @@ def add_key(file: Path, name: str) -> str:
     line = f"{name} sha256:{hash_key(key).hex()}"
     if LINE.fullmatch(line) is None:
         raise UsageError(f"'{name}' is no name for a key: use letters, digits and . @ - _, at most 64.")
-    with alone(file.with_name(f".{file.name}.lock"), f"the keys {file}", waiting=lambda: None):
+    with file_lock(file.with_name(f".{file.name}.lock"), f"the keys {file}", waiting=lambda: None):
         before = read_text(file, "keys") if file.is_file() else ""
         write_text(file, before + ("\n" if before and not before.endswith("\n") else "") + line + "\n")
         file.chmod(0o600)

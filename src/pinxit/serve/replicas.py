@@ -22,7 +22,7 @@ from pinxit.pipelines.work import Event, Job
 from pinxit.serve.dispatcher import TERMINAL
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.replica import BEGUN, RemoteEvent, RemoteJob, Replica
-from pinxit.serve.runner import Load, Publish, StageUsage
+from pinxit.serve.runner import EngineLoad, Publish, StageUsage
 from pinxit.texts import counted
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Deployment:
         import torch
 
         self.cleanup = ExitStack()
-        ray = self.cleanup.enter_context(cluster.joined())
+        ray = self.cleanup.enter_context(cluster.connected())
         from ray import serve
 
         self.serve = serve
@@ -116,7 +116,7 @@ class RemoteEngine:
             self._tasks.pop(job).cancel()  # a task that has not begun yet would not remove itself
             self._end(job, RemoteEvent("cancelled", None, 1.0))
 
-    def hasten(self, job: Job) -> None:
+    def move_to_front(self, job: Job) -> None:
         """Raises RefusedError: each replica has a queue of its own."""
         raise RefusedError(400, "the order of jobs on replicas cannot be changed.", code="unsupported")
 
@@ -209,10 +209,10 @@ class Replicas:
         self._watching: asyncio.Task[None] | None = None
 
     @property
-    def load(self) -> Load:
+    def load(self) -> EngineLoad:
         """What is known of their load."""
         last_event = self.engine.last_event if self.engine.shares else self.engine.clock()
-        return Load(self.engine.shares, {}, 0, last_event)
+        return EngineLoad(self.engine.shares, {}, 0, last_event)
 
     @property
     def well(self) -> bool:

@@ -23,7 +23,7 @@ STUCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Load:
+class EngineLoad:
     """A snapshot of the engine's load: immutable, and replaced as a whole."""
 
     shares: Mapping[Job, float] = field(default_factory=dict)  # progress of unfinished jobs, 0 to 1
@@ -83,7 +83,7 @@ class Runner(threading.Thread):
     def __init__(self, graph: Graph, publish: Publish, on_death: Callable[[], None] = lambda: None) -> None:
         super().__init__(name="pinxit-engine", daemon=True)
         self.engine, self.publish, self.on_death = MeteredEngine(graph, self._on_events), publish, on_death
-        self.load, self.stopping = Load(), False
+        self.load, self.stopping = EngineLoad(), False
         self.engines = 1
         self.error: BaseException | None = None
         self._reported: dict[Job, set[Any]] = {}
@@ -161,4 +161,4 @@ class Runner(threading.Thread):
         for (stage, _), items in engine.waiting.lists.items():
             waiting[stage] = waiting.get(stage, 0) + len(items)
         shares = {job: engine.share(job) for job in engine.jobs.values()}
-        self.load = Load(shares, waiting, len(engine.started), moment)
+        self.load = EngineLoad(shares, waiting, len(engine.started), moment)

@@ -16,7 +16,7 @@ from msgspec import Meta
 from pinxit.config import from_dict
 from pinxit.errors import UsageError
 from pinxit.files import read_text, user_path
-from pinxit.recipes.placing import Placing
+from pinxit.recipes.stage_placement import Placing
 from pinxit.schema import Count, NotNegative, Positive, Share, Whole
 
 PREFIX = "PINXIT_SERVE_"

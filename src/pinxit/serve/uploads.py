@@ -43,7 +43,7 @@ class Upload:
         return Mask(paint)
 
 
-class Places:
+class UploadSlots:
     """Room for `most` pictures, or for all of one request that has more."""
 
     def __init__(self, most: int) -> None:
@@ -73,7 +73,7 @@ class Uploads:
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.lock = asyncio.Lock()
-        self.places = Places(UNCOUNTED)  # held until a request is admitted, which counts its pictures
+        self.places = UploadSlots(UNCOUNTED)  # held until a request is admitted, which counts its pictures
 
     async def decode(self, data: bytes, param: str) -> Upload:
         """The pixels. Raises RefusedError (400) for what is no picture, or too large.

@@ -17,7 +17,7 @@ _NEVER = 1 << 62
 _BLOCK = 4096  # geometric numbers drawn at a time
 
 
-class Drops:
+class DropSequence:
     """A sequence of independent coins that say "drop" with probability `p`, stored as the distance to the next drop."""
 
     def __init__(self, p: float, rng: np.random.Generator) -> None:
@@ -46,7 +46,7 @@ class MergeTable:
             self._merges[pair] = (rank, vocabulary[left + right])
         self._cache: dict[str, tuple[list[int], int]] = {}  # piece -> (ids without dropout, coins tossed for it)
 
-    def ids(self, piece: str, drops: Drops) -> list[int]:
+    def ids(self, piece: str, drops: DropSequence) -> list[int]:
         """Token ids of one pre-tokenized piece (byte-level characters) under dropout."""
         cached = self._cache.get(piece)
         if cached is None:
@@ -60,14 +60,14 @@ class MergeTable:
         return self._dropped(piece, drops)
 
     def _plain(self, piece: str) -> tuple[list[int], int]:
-        keep = _AllKept()
+        keep = _NoDrops()
         ids = self._merge([self._ids[symbol] for symbol in piece], keep)
         return ids, _NEVER - keep.left
 
-    def _dropped(self, piece: str, drops: Drops) -> list[int]:
+    def _dropped(self, piece: str, drops: DropSequence) -> list[int]:
         return self._merge([self._ids[symbol] for symbol in piece], drops)
 
-    def _merge(self, ids: list[int], drops: Drops | _AllKept) -> list[int]:
+    def _merge(self, ids: list[int], drops: DropSequence | _NoDrops) -> list[int]:
         """Algorithm 1. Only merges better than the best one kept so far need a coin: others cannot be chosen."""
         merges, width = self._merges, self._width
         while True:
@@ -86,7 +86,7 @@ class MergeTable:
             ids[at : at + 2] = (merged,)
 
 
-class _AllKept:
+class _NoDrops:
     """Coins that never say "drop"."""
 
     def __init__(self) -> None:

@@ -15,10 +15,10 @@ from torch import Tensor
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, TextTower
 from pinxit.text.clip_tokenizer import ClipTokenizer, clip_tokens
-from pinxit.text.frozen import FrozenEncoder, Running
+from pinxit.text.frozen import EncoderOptions, FrozenEncoder
 from pinxit.text.model_folder import ModelFolder
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.clip_folders import HF_BUFFERS, activation_of, described_tower, text_config
+from pinxit.weights.clip_folders import HF_BUFFERS, activation_of, text_config, tower_settings
 from pinxit.weights.clip_names import alone, hf_names
 from pinxit.weights.tensor_files import not_finite, read_tensors, some
 
@@ -41,7 +41,7 @@ class ClipText(FrozenEncoder):
         count: Callable[[str], int],  # number of a text's ids, without start and end
         name: str,
         identity: Callable[[], str],  # hex digits that change with any weight
-        running: Running,
+        running: EncoderOptions,
         penultimate: bool = False,
         unknown: Callable[[str], list[str]] = lambda text: [],  # words that training never held, if that is known
     ) -> None:
@@ -58,7 +58,7 @@ class ClipText(FrozenEncoder):
         self._tokenize, self._count, self._unknown = tokenize, count, unknown
 
     @classmethod
-    def published(cls, folder: ModelFolder, name: str, running: Running, penultimate: bool = False) -> ClipText:
+    def published(cls, folder: ModelFolder, name: str, running: EncoderOptions, penultimate: bool = False) -> ClipText:
         """From transformers' layout: a whole CLIP, or its text tower alone.
 
         Raises CheckpointError when weights are missing or of another shape, or the config has unsupported values.
@@ -73,7 +73,7 @@ class ClipText(FrozenEncoder):
         return cls(tower, tokenize, tokenizer.count, name, folder.fingerprint, running, penultimate)
 
     @classmethod
-    def own(cls, place: Path, name: str, running: Running, penultimate: bool = False) -> ClipText:
+    def own(cls, place: Path, name: str, running: EncoderOptions, penultimate: bool = False) -> ClipText:
         """From a checkpoint folder of pinxit that has a CLIP. Raises CheckpointError when it has none."""
         checkpoint = open_checkpoint(place)
         if PART not in checkpoint.parts:
@@ -113,7 +113,7 @@ class ClipText(FrozenEncoder):
 def _published(folder: ModelFolder) -> TextTower:
     where = folder.weights / "config.json"
     whole = folder.model_type == WHOLE
-    settings = described_tower(folder.config if whole else {"text_config": folder.config}, "text", where)
+    settings = tower_settings(folder.config if whole else {"text_config": folder.config}, "text", where)
     activation = activation_of(settings, where)
     tensors = _tensors(folder)
     projection = tensors.get("text_projection.weight")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.models.ambient import opening
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.text import minilm
 from pinxit.text.clip_text import MODEL_TYPES as CLIPS
 from pinxit.text.clip_text import ClipText
-from pinxit.text.frozen import FrozenEncoder, Precision, Running
+from pinxit.text.frozen import EncoderOptions, FrozenEncoder, Precision
 from pinxit.text.language_models import FAMILIES, LanguageModel
 from pinxit.text.model_folder import ModelFolder
 from pinxit.weights.hub import PREFIX, fetch
@@ -62,7 +62,7 @@ class TextEncoder(Protocol):
         """Words of `text` that it does not know, each once, in order."""
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_text_encoder(
     spec: str | Path,
     device: str | torch.device = "cpu",
@@ -84,7 +84,7 @@ def open_text_encoder(
     CheckpointError when there is no encoder of a known family.
     """
     place, name = place_of(spec)
-    running = Running(length, device, precision, padded, spell)
+    running = EncoderOptions(length, device, precision, padded, spell)
     if (place / MANIFEST).is_file():
         return ClipText.own(place, name, running, penultimate)
     folder = ModelFolder.open(place)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.models.ambient import own_settings
 from pinxit.models.dtypes import fast_products
+from pinxit.models.torch_defaults import torch_defaults
 from pinxit.text.spelling import spelled
 from pinxit.texts import check_list
 from pinxit.types import EncodedText
@@ -30,7 +30,7 @@ STEP = 8  # positions
 
 
 @dataclass(frozen=True)
-class Running:
+class EncoderOptions:
     """How an encoder is run, whatever its family."""
 
     length: int | None = None  # L, tokens; None: 128, or the model's limit if that is less
@@ -51,7 +51,7 @@ class FrozenEncoder(ABC):
         positions: int | None,  # most tokens that the model can read; None: no limit
         pad: int,  # id that rows are padded with
         identify: Callable[[], str],  # hex digits that change with any weight
-        running: Running,
+        running: EncoderOptions,
     ) -> None:
         length = running.length
         if length is not None and not 1 < length <= (positions or length):
@@ -77,7 +77,7 @@ class FrozenEncoder(ABC):
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, L, D] and pooled vectors [B, E] of ids int64 [B, L]; mask bool, True at real tokens."""
 
-    def runs(self, running: Running) -> bool:
+    def runs(self, running: EncoderOptions) -> bool:
         """Whether it runs with these options."""
         length = running.length or min(LENGTH, self.positions or LENGTH)
         expected = (length, torch.device(running.device), running.precision, running.padded, running.spell)
@@ -102,7 +102,7 @@ class FrozenEncoder(ABC):
         """How many tokens of `text` are cut off because it is too long; 0 for a text that fits."""
         return max(0, len(self._ids([text], None)[0]) - self.length)
 
-    @own_settings()
+    @torch_defaults()
     def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         """float32 sequence [B, L, D] (zeros after each text), pooled [B, E] and mask [B, L], on the encoder's device.
 
@@ -121,7 +121,7 @@ class FrozenEncoder(ABC):
         """The empty text encoded, B = 1: its special tokens alone."""
         return self.encode([""])
 
-    @own_settings()
+    @torch_defaults()
     def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
         """A float32 tensor [n, D] for each text of n tokens (of L when `padded`), and the pooled vectors [B, E]."""
         return self._states(self._ids(texts, self.length), batch)

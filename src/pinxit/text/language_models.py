@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError, install
-from pinxit.text.frozen import FrozenEncoder, Running
+from pinxit.text.frozen import EncoderOptions, FrozenEncoder
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.pooling import Pooling
 from pinxit.text.words import stretches, words
@@ -48,7 +48,7 @@ FAMILIES = {
 class LanguageModel(FrozenEncoder):
     """The last layer's states of a frozen language model, pooled as its folder says, or else by their mean."""
 
-    def __init__(self, folder: ModelFolder, name: str, running: Running) -> None:
+    def __init__(self, folder: ModelFolder, name: str, running: EncoderOptions) -> None:
         """Raises UsageError if transformers is not installed, CheckpointError for files that do not fit each other."""
         family, pooling = FAMILIES[folder.model_type], Pooling.of_folder(folder.weights)
         half = family.half and running.precision == "bf16"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pinxit.models.text import TextTransformer
-from pinxit.text.frozen import FrozenEncoder, Running
+from pinxit.text.frozen import EncoderOptions, FrozenEncoder
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.weights.checkpoint import fingerprint
 
@@ -21,7 +21,7 @@ class LearnedText(FrozenEncoder):
         model: TextTransformer,
         tokenizer: Tokenizer,
         name: str = "learned",
-        running: Running = Running(),
+        running: EncoderOptions = EncoderOptions(),
     ) -> None:
         super().__init__(
             name,

@@ -19,7 +19,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.files import read_json, write_json, write_text
-from pinxit.text.bpe_dropout import Drops, MergeTable
+from pinxit.text.bpe_dropout import DropSequence, MergeTable
 from pinxit.text.spelling import spelled
 from pinxit.text.words import counting, most_frequent, stretches, unmarked, words
 from pinxit.texts import check_list, check_text
@@ -164,7 +164,7 @@ class Tokenizer:
             return [encoding.ids for encoding in self._engine.encode_batch_fast(texts)]
         if rng is None:
             raise UsageError("BPE dropout needs a random generator (rng).")
-        table, drops = self._merge_table(), Drops(dropout, rng)
+        table, drops = self._merge_table(), DropSequence(dropout, rng)
         return [[token for piece in self._pieces(text) for token in table.ids(piece, drops)] for text in texts]
 
     def _read(self, text: str) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from pinxit.data.order import mix
 from pinxit.functional.draws import RowStreams
-from pinxit.models.ambient import default_float32
+from pinxit.models.torch_defaults import default_float32
 from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from math import prod
 import torch
 from torch import Tensor
 
+from pinxit.training.activation_counter import ActivationCounter
 from pinxit.training.flop_counter import FlopCounter
-from pinxit.training.kept import Kept
-from pinxit.training.local import is_cut
-from pinxit.training.optim import buffers_restored, trained, weights
+from pinxit.training.local import is_sharded
+from pinxit.training.optim import buffers_restored, trainable_parameters, weights
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import autocast
-from pinxit.training.recompute import bytes_inside, calls_noted
-from pinxit.training.rows import whole
+from pinxit.training.recompute import bytes_inside, record_calls
+from pinxit.training.rows import all_rows
 from pinxit.training.sharding import units_of
 
 
@@ -84,7 +84,7 @@ def measure(task: Task, batch: Batch, plan: Plan, device: torch.device, native: 
         with caching(-(-size // 2)):
             flops, border = _traced(task, batch, plan, device, native, blocks=False)
     every = {id(parameter): parameter for module in modules.values() for parameter in module.parameters()}
-    learning = {id(parameter) for parameter in trained(modules).values()}
+    learning = {id(parameter) for parameter in trainable_parameters(modules).values()}
     rows, still = (tuple(_rows(p) for key, p in every.items() if (key in learning) == which) for which in (True, False))
     return Cost(
         sum(map(prod, rows)),
@@ -103,13 +103,13 @@ def _traced(
 ) -> tuple[int, int]:
     """Operations of a forward and backward pass, and the bytes kept for it: with `blocks` those inside of one, too."""
     modules, inside = task.modules(), 0
-    kept = Kept(weights(modules).values())
-    with buffers_restored(modules), calls_noted(modules) as calls, FlopCounter() as counter:
+    kept = ActivationCounter(weights(modules).values())
+    with buffers_restored(modules), record_calls(modules) as calls, FlopCounter() as counter:
         with autocast(plan, device, native), kept:
-            loss, _ = task.loss(batch, whole(0, len(next(iter(batch.values())))))
+            loss, _ = task.loss(batch, all_rows(0, len(next(iter(batch.values())))))
         torch.autograd.backward(loss)
-    parameters = trained(modules)
-    if blocks and not any(map(is_cut, parameters.values())):  # gathered weights would be counted as activations
+    parameters = trainable_parameters(modules)
+    if blocks and not any(map(is_sharded, parameters.values())):  # gathered weights would be counted as activations
         with buffers_restored(modules), autocast(plan, device, native):
             inside = max((bytes_inside(*call) for call in calls.items()), default=0)
     for parameter in parameters.values():

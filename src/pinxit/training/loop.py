@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pinxit.config import to_dict
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.models.ambient import learning
+from pinxit.models.torch_defaults import torch_defaults_for_training
 from pinxit.pictures import write_png
 from pinxit.texts import counted
 from pinxit.training import state as states
@@ -27,14 +27,14 @@ from pinxit.training.log import Log, Meter
 from pinxit.training.lora import adapt
 from pinxit.training.machine import machine
 from pinxit.training.muon import muon
-from pinxit.training.optim import Average, adamw, buffers_restored, trained
-from pinxit.training.parallel import Ranks, here, pieces_of
+from pinxit.training.optim import Average, adamw, buffers_restored, trainable_parameters
+from pinxit.training.parallel import Ranks, join_ranks, pieces_of
 from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place, product_dtype
 from pinxit.training.prefetch import prefetch
 from pinxit.training.recompute import recompute
 from pinxit.training.rows import Rows
-from pinxit.training.sharding import Sharded, gathered, spread_out
+from pinxit.training.sharding import Sharded, gathered, shard_task
 from pinxit.training.state import Progress, State
 from pinxit.training.step import check_worth, step
 from pinxit.training.stop import Stop
@@ -56,7 +56,7 @@ class Outcome:
     signalled: bool  # stopped by SIGINT or SIGTERM
 
 
-@learning()
+@torch_defaults_for_training()
 def fit(
     task: Task,
     plan: Plan,
@@ -70,12 +70,12 @@ def fit(
 ) -> Outcome:
     """Train `task` by `plan` in `folder`, from wherever the last invocation there ended.
 
-    Writes the state (`training.stored`), metrics.jsonl and preview.png there. `progress`: show a bar or plain lines;
+    Writes the state (`training.saved_state`), metrics.jsonl and preview.png there. `progress`: a bar or plain lines;
     `stop_after`: images seen at which to save and return early; `stop`: signals and a time limit, shared with other
     stages; `init`: weights, of any precision, to start a new run from. Raises PinxitError when the folder cannot be
     written or belongs to another model or plan, or when the loss stays non-finite.
     """
-    ranks, stop, folder = here(pick_device(device)), stop or Stop(), Path(folder)
+    ranks, stop, folder = join_ranks(pick_device(device)), stop or Stop(), Path(folder)
     on = ranks.device
     goal = plan.images if stop_after is None else min(plan.images, stop_after)
     if on.type == "cpu":
@@ -84,7 +84,7 @@ def fit(
     at = state.progress
     if at.images >= goal:
         return Outcome(at, at.images >= plan.images, False)
-    known = states.drawn_as_now(folder) if states.exists(folder) else True
+    known = states.has_current_draws(folder) if states.exists(folder) else True
     with Log(folder, task.name, plan.images, at.images, progress, ranks.lead) as log, stop.listening():
         if new:
             why = "at least in part, as the checkpoint does not have them"
@@ -108,7 +108,7 @@ def fit(
                     since, scores = at.seconds, {}
                 if at.images >= plan.images:
                     check_worth(at, plan, task.name)  # before any save: a finished run is not looked at again
-                writer.look()
+                writer.finish_if_written()
                 if state.mine and state.ranks.agreed(time.monotonic() - saved > 60 * plan.save_minutes):
                     writer.save(state, to_dict(plan))
                     saved = time.monotonic()
@@ -121,7 +121,7 @@ def fit(
 
 
 def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ranks) -> tuple[Task, State, list[str]]:
-    """The task, moved to its device or sharded; the state to start from; and what is `lacking` in `init`.
+    """The task, moved to its device or sharded; the state to start from; and what is `missing_weights` in `init`.
 
     A run starts from the first of these that applies:
     1. the state in `folder`: it is resumed, and `init` is ignored;
@@ -139,7 +139,7 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
         adapt(modules, plan.lora, whole)
     if plan.recompute:
         recompute(modules)
-    task = spread_out(task, plan, ranks)
+    task = shard_task(task, plan, ranks)
     cut = isinstance(task, Sharded)
     if not cut:
         place(modules, plan, ranks.device)
@@ -162,7 +162,7 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
     return task, state, new
 
 
-def lacking(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
+def missing_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
     """The weights of the module `name`, as "name/path", that `values` lacks or has only a part of (`values.partly`)."""
     partly: Collection[str] = getattr(values, "partly", ())
     whole = set(values) - set(partly)  # by its names alone: values may be made as they are asked for
@@ -170,13 +170,13 @@ def lacking(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[
 
 
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
-    """Load `values` into `module`; returns what is `lacking`."""
+    """Load `values` into `module`; returns what is `missing_weights`."""
     check_weights(module, name, values)
     known = module.state_dict()
     with torch.no_grad():
         for key, value in values.items():  # one at a time: they may be read from a file as they are asked for
             known[key].copy_(value)
-    return lacking(module, name, values)
+    return missing_weights(module, name, values)
 
 
 def check_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> None:
@@ -205,12 +205,12 @@ def _prepare(task: Task, plan: Plan, images: int, ranks: Ranks, log: Log) -> Cos
             with buffers_restored(task.modules()), autocast(plan, device):
                 torch.autograd.backward(task.loss(load(rows), rows)[0])
         finally:  # even a trial that fails half-way leaves gradients
-            for parameter in trained(task.modules()).values():
+            for parameter in trainable_parameters(task.modules()).values():
                 parameter.grad = None
 
     own = replace(plan, micro=0, batch=plan.batch // ranks.world)
     cost = measure(task, load(replace(rows, count=min(4, rows.count))), own, device)
-    hot = getattr(task, "hot", lambda: list(task.modules().values()))()
+    hot = getattr(task, "modules_to_compile", lambda: list(task.modules().values()))()
     how = compile_modules(hot, plan, device, trial)
     cut = _cut(task, plan, ranks.world, len(hot))
     size = f"{cost.parameters:,} parameters{cut}, {cost.flops / 1e9:.3g} GFLOP a picture"

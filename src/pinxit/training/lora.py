@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from pinxit.errors import UsageError
 from pinxit.training.draws import torch_rng
-from pinxit.training.optim import decays, trained
+from pinxit.training.optim import decays, trainable_parameters
 
 ORIGINAL, UP, DOWN = ".original", ".0.up", ".0.down"
 INSIDE = ".parametrizations."
@@ -41,8 +41,9 @@ class Addition(nn.Module):
 def adapt(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()) -> None:
     """Freeze the modules and give every matrix and kernel with more than `rank` rows and columns an addition.
 
-    `new`: names, as `trained` gives them, of weights that are random, in whole or in part: they are trained themselves.
-    What is drawn for a weight depends on its name alone. Modules that have additions, of an earlier `fit` of the same
+    `new`: names, as `trainable_parameters` gives them, of weights that are random, in whole or in part: they are
+    trained themselves. What is drawn for a weight depends on its name alone.
+    Modules that have additions, of an earlier `fit` of the same
     task, stay as they are. Raises UsageError if no matrix is that large, or for additions of another rank.
     """
     ranks = {len(part.down) for module in modules.values() for part in module.modules() if isinstance(part, Addition)}
@@ -50,7 +51,7 @@ def adapt(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()
         if ranks != {rank}:
             raise UsageError(f"plan.lora={rank}: the task has additions of rank {min(ranks)} already: build a new one.")
         return
-    found = trained(modules)
+    found = trainable_parameters(modules)
     chosen = check_rank(modules, rank, new)
     for name, parameter in found.items():
         parameter.requires_grad_(name in new)
@@ -64,7 +65,7 @@ def adapt(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()
 
 def check_rank(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()) -> list[str]:
     """The names of the weights that `adapt` would give an addition. Raises UsageError if there are none."""
-    found = trained(modules)
+    found = trainable_parameters(modules)
     large = [name for name, p in found.items() if decays(modules, name) and min(len(p), math.prod(p.shape[1:])) > rank]
     chosen = [name for name in large if name not in new]
     if large and not chosen:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 from pinxit.models.dtypes import fastest_dtype
-from pinxit.training.local import is_cut, local
+from pinxit.training.local import is_sharded, local
 from pinxit.training.lora import DOWN, INSIDE
-from pinxit.training.optim import adamw, decays, trained
+from pinxit.training.optim import adamw, decays, trainable_parameters
 from pinxit.training.plan import Plan
 
 MOMENTUM = 0.95
@@ -36,7 +36,7 @@ ROUNDS = 5
 
 def muon(modules: Mapping[str, nn.Module], plan: Plan) -> Muon:
     """Muon for the inner matrices of the modules, and `adamw` for everything else."""
-    inside = {name: p for name, p in trained(modules).items() if _inside(modules, name, p)}
+    inside = {name: p for name, p in trainable_parameters(modules).items() if _inside(modules, name, p)}
     rest = adamw(modules, plan, without=frozenset(inside))
     return Muon({p: _parts(name) for name, p in inside.items()}, rest, plan.lr, plan.decay)
 
@@ -57,8 +57,8 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         assert closure is None, "the loop has computed the gradients"
         self.rest.step()
-        whole = [p for p in self.own["params"] if p.grad is not None and not is_cut(p)]
-        cut = [p for p in self.own["params"] if p.grad is not None and is_cut(p)]
+        whole = [p for p in self.own["params"] if p.grad is not None and not is_sharded(p)]
+        cut = [p for p in self.own["params"] if p.grad is not None and is_sharded(p)]
         self._step_whole(whole)
         self._step_cut(cut)
 
@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
                 alike[update.shape].append((weight, update))
         dealt = 0
         for shape, pairs in alike.items():
-            made = by_owners([update for _, update in pairs], dealt)
+            made = orthogonal_by_rank([update for _, update in pairs], dealt)
             dealt += len(pairs)
             self._add([weight for weight, _ in pairs], made, shape)
 
@@ -84,7 +84,7 @@ class Muon(torch.optim.Optimizer):
             world = distributed.get_world_size()
             for first in range(0, len(some), world):
                 few = some[first : first + world]
-                made = by_travel([ahead.reshape(-1, columns) for ahead in self._ahead(few)], rows, count)
+                made = orthogonal_of_shards([ahead.reshape(-1, columns) for ahead in self._ahead(few)], rows, count)
                 self._add([local(p).view(-1, columns) for p in few], made, (rows // count, columns))
 
     def _add(self, weights: list[Tensor], updates: Sequence[Tensor], shape: Sequence[int]) -> None:
@@ -131,7 +131,7 @@ def orthogonal(update_KMN: Tensor) -> Tensor:
     return (x.mT if update_KMN.shape[1] > update_KMN.shape[2] else x).to(update_KMN.dtype)
 
 
-def by_owners(updates: Sequence[Tensor], first: int) -> Sequence[Tensor]:
+def orthogonal_by_rank(updates: Sequence[Tensor], first: int) -> Sequence[Tensor]:
     """`orthogonal` of each [M, N] of the `updates`; with ranks, each computes some of them and gathers the others.
 
     The updates go round the ranks: number k is computed by rank (first + k) % ranks.
@@ -148,7 +148,7 @@ def by_owners(updates: Sequence[Tensor], first: int) -> Sequence[Tensor]:
     return [parts[(first + k) % world][k // world] for k in range(count)]
 
 
-def by_travel(held: Sequence[Tensor], rows: int, count: int) -> list[Tensor]:
+def orthogonal_of_shards(held: Sequence[Tensor], rows: int, count: int) -> list[Tensor]:
     """`orthogonal` of sharded matrices [rows, N], at most one for each rank; `held`: this rank's rows of each.
 
     Each holds `count` matrices, stacked along the rows. Matrix k is sent to rank k, which sends the result back.

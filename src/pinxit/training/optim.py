@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pinxit.training.local import is_cut, local
+from pinxit.training.local import is_sharded, local
 from pinxit.training.plan import Plan
 
 TABLES = ("embed", "position")  # embedding tables: words that their names contain
 TABLE_NAMES = ("tokens", "places")  # embedding tables: whole names
 
 
-def trained(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+def trainable_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     """Every parameter that takes gradients, by "module/name"; a shared one appears once."""
     parameters: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
@@ -44,10 +44,10 @@ def decays(modules: Mapping[str, nn.Module], name: str) -> bool:
 def adamw(modules: Mapping[str, nn.Module], plan: Plan, without: frozenset[str] = frozenset()) -> torch.optim.AdamW:
     """Fused AdamW (Loshchilov and Hutter 2019) for all trainable parameters except those named in `without`."""
     groups: defaultdict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in trained(modules).items():
+    for name, parameter in trainable_parameters(modules).items():
         if name not in without:
             # Sharded and other parameters apart: a fused kernel does not take both.
-            groups[not decays(modules, name), is_cut(parameter)].append(parameter)
+            groups[not decays(modules, name), is_sharded(parameter)].append(parameter)
     decayed = [{"params": groups[k], "weight_decay": 0.0 if k[0] else plan.decay} for k in sorted(groups)]
     decayed = decayed or [{"params": []}]  # Muon may have them all
     betas = (plan.betas[0], plan.betas[1])
@@ -82,7 +82,7 @@ class Average:
         self.modules = modules
         self.decay = decay
         self.every = every
-        self.shadow = {name: tensor.clone() for name, tensor in moving(modules).items()} if decay else {}
+        self.shadow = {name: tensor.clone() for name, tensor in trainable_weights(modules).items()} if decay else {}
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
@@ -91,7 +91,7 @@ class Average:
             return
         n = updates // self.every
         decay = min(self.decay, (1 + n) / (10 + n))
-        now = moving(self.modules)
+        now = trainable_weights(self.modules)
         names = [name for name, tensor in now.items() if tensor.is_floating_point()]
         torch._foreach_lerp_([local(self.shadow[n]) for n in names], [local(now[n]) for n in names], 1 - decay)
         for name in now.keys() - names:
@@ -100,7 +100,7 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside the block the modules are in eval mode and hold the averaged weights, if any are kept."""
-        live = moving(self.modules)
+        live = trainable_weights(self.modules)
         kept = {name: tensor.clone() for name, tensor in live.items()} if self.decay else {}
         modes = {name: module.training for name, module in self.modules.items()}
         _copy(self.shadow, live)
@@ -128,7 +128,7 @@ def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return tensors
 
 
-def moving(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def trainable_weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """`weights` without the frozen parameters."""
     frozen = {
         f"{name}/{path}"

@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 
 from pinxit.errors import UsageError
 from pinxit.training.plan import Plan, Task
-from pinxit.training.rows import Rows, whole
+from pinxit.training.rows import Rows, all_rows
 
 PATIENCE = timedelta(days=7)  # timeout of a collective: others may wait long while rank 0 draws previews or writes
 BUCKET = 2**24  # numbers per all-reduce: few large calls are fast, and the flat copy that each needs stays small
@@ -40,7 +40,7 @@ class Ranks:
     def rows(self, task: Task, plan: Plan, first: int) -> list[Rows]:
         """This rank's micro-batches of the update that begins when `first` pictures have been seen."""
         share = plan.batch // self.world
-        mine = list(whole(first, plan.batch).cut(share))[self.rank]
+        mine = list(all_rows(first, plan.batch).cut(share))[self.rank]
         return list(mine.cut(self.piece(task, plan)))
 
     def piece(self, task: Task, plan: Plan) -> int:
@@ -131,7 +131,7 @@ def pieces_of(task: Task) -> str:
     return str(getattr(task, "pieces", "alike"))
 
 
-def here(device: torch.device | None = None) -> Ranks:
+def join_ranks(device: torch.device | None = None) -> Ranks:
     """This process among those that torchrun has started; the first call initialises the process group.
 
     `device`: where to train, by default on a GPU if there is one. Any "cuda" becomes this rank's own GPU (LOCAL_RANK).
@@ -150,7 +150,7 @@ def here(device: torch.device | None = None) -> Ranks:
     return Ranks(distributed.get_rank(), distributed.get_world_size(), device)
 
 
-def abandoned(error: BaseException) -> bool:
+def is_lost_rank(error: BaseException) -> bool:
     """Whether `error` only means that another rank has ended. That rank reports the reason itself."""
     together = distributed.is_available() and distributed.is_initialized()
     return together and isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))

@@ -40,7 +40,7 @@ def prefetch(
     A batch is a pure function of its position, so the workers influence when it is ready, not what it holds.
     """
     updates = Updates(task, plan, ranks, range(start, goal, plan.batch))
-    if device.type == "cuda" and hasattr(os, "fork") and getattr(task, "apart", lambda: False)():
+    if device.type == "cuda" and hasattr(os, "fork") and getattr(task, "can_fork", lambda: False)():
         with in_processes(updates, min(WORKERS, cores()), pin=True) as made:
             yield (_placed(pieces, device) for pieces in made)
         return
@@ -94,7 +94,7 @@ def in_processes(updates: Updates, workers: int, pin: bool) -> Iterator[Iterator
 
 def _made(updates: Updates, workers: int, pin: bool) -> Generator[Pieces, None, None]:
     loader = DataLoader(
-        _Told(updates),
+        _ErrorsAsItems(updates),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=max(1, AHEAD // workers),
@@ -110,7 +110,7 @@ def _made(updates: Updates, workers: int, pin: bool) -> Generator[Pieces, None, 
 
 
 @dataclass(frozen=True)
-class _Told(Dataset[Pieces | PinxitError]):
+class _ErrorsAsItems(Dataset[Pieces | PinxitError]):
     """The batches, or instead of one what was wrong: torch would put the process's traceback into the message."""
 
     updates: Updates

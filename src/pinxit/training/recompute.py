@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
+from pinxit.training.activation_counter import ActivationCounter
 from pinxit.training.blocks import blocks_of
-from pinxit.training.kept import Kept
 from pinxit.training.optim import buffers_restored
 
 Given = tuple[tuple[Any, ...], dict[str, Any]]  # args and kwargs of a block's call
@@ -34,7 +34,7 @@ def recompute(modules: Mapping[str, nn.Module]) -> None:
 
 
 @contextmanager
-def calls_noted(modules: Mapping[str, nn.Module]) -> Iterator[dict[nn.Module, Given]]:
+def record_calls(modules: Mapping[str, nn.Module]) -> Iterator[dict[nn.Module, Given]]:
     """Record the arguments of the first call of each checkpointed block, inside the context."""
     found: dict[nn.Module, Given] = {}
 
@@ -52,7 +52,9 @@ def calls_noted(modules: Mapping[str, nn.Module]) -> Iterator[dict[nn.Module, Gi
 
 def bytes_inside(block: nn.Module, given: Given) -> int:
     """Bytes that one call of a checkpointed block keeps while it is recomputed, besides its weights and inputs."""
-    kept = Kept((*block.parameters(), *block.buffers()), (one for one in tree_leaves(given) if isinstance(one, Tensor)))
+    kept = ActivationCounter(
+        (*block.parameters(), *block.buffers()), (one for one in tree_leaves(given) if isinstance(one, Tensor))
+    )
     gpus = [p.device for p in block.parameters() if p.device.type == "cuda"][:1]
     checkpointed, block.forward = block.forward, MethodType(type(block).forward, block)
     try:

@@ -44,6 +44,6 @@ class Rows:
             yield Rows(self.first, self.batch, start, count)
 
 
-def whole(first: int, batch: int) -> Rows:
+def all_rows(first: int, batch: int) -> Rows:
     """All rows of the update of `batch` pictures that begins when `first` have been seen."""
     return Rows(first, batch, 0, batch)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from pinxit import __version__
-from pinxit.config import from_dict, named, to_dict
+from pinxit.config import from_dict, sections_by_name, to_dict
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
 
@@ -81,8 +81,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     """
     for name in dict.fromkeys([*old, *new]):
         before, now = old.get(name), new.get(name)
-        if named(before) and named(now):
-            yield from differences(named(before), named(now), f"{prefix}{name}.")
+        if sections_by_name(before) and sections_by_name(now):
+            yield from differences(sections_by_name(before), sections_by_name(now), f"{prefix}{name}.")
         elif before != now:
             yield f"{prefix}{name}", before, now
 

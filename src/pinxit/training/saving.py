@@ -11,9 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from pinxit.errors import PinxitError
-from pinxit.training.local import is_cut, local, span
+from pinxit.training.local import is_sharded, local, span
 from pinxit.training.parallel import Ranks
-from pinxit.training.stored import BEFORE, FILE, FOLDER, name_of, saves_of
+from pinxit.training.saved_state import BEFORE, FILE, FOLDER, name_of, saves_of
 from pinxit.weights.tensor_files import write_tensors
 
 KEPT = 2  # saves of a sharded state
@@ -70,7 +70,7 @@ def saving_by_ranks(
     held: dict[str, Tensor] = {}
     rows: dict[str, tuple[int, int]] = {}  # of each shard: its first row, and the rows of the whole tensor
     for name, tensor in tensors.items():
-        if is_cut(tensor):
+        if is_sharded(tensor):
             start, stop = span(tensor)
             if start == stop:
                 continue

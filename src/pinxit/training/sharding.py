@@ -19,7 +19,7 @@ from torch.autograd import Variable
 
 from pinxit.training.blocks import blocks_of
 from pinxit.training.initial import OwnRows
-from pinxit.training.local import is_cut
+from pinxit.training.local import is_sharded
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.rows import Rows
@@ -43,7 +43,7 @@ class Root(nn.Module):
 
     def forward(self, batch: Batch, rows: Rows) -> Losses:
         loss, numbers = self.task.loss(batch, rows)
-        used = [parameter for parameter in self.parameters() if parameter.requires_grad and whole_here(parameter)]
+        used = [parameter for parameter in self.parameters() if parameter.requires_grad and is_unsharded(parameter)]
         if loss.requires_grad:
             # Runs at the end of the backward pass, before FSDP2's own callback, which reduces the root's gradients.
             queue: Any = Variable._execution_engine.queue_callback
@@ -68,7 +68,7 @@ class Sharded:
     def batch(self, rows: Rows) -> Batch:
         return self.task.batch(rows)
 
-    def hot(self) -> list[nn.Module]:
+    def modules_to_compile(self) -> list[nn.Module]:
         """Units are compiled one by one, so that gathering weights stays outside of the compiled code."""
         return list(self.units)
 
@@ -81,7 +81,7 @@ class Sharded:
         return self.task.preview()
 
 
-def spread_out(task: Task, plan: Plan, ranks: Ranks) -> Task:
+def shard_task(task: Task, plan: Plan, ranks: Ranks) -> Task:
     """Shard a task's modules among the ranks if `plan.shard` is set and there are several; else return `task`."""
     if not (plan.shard and ranks.world > 1):
         return task
@@ -139,9 +139,9 @@ def units_of(module: nn.Module) -> Iterator[nn.Module]:
     return blocks_of(module, lambda block: sum(parameter.numel() for parameter in block.parameters()) >= UNIT)
 
 
-def whole_here(parameter: nn.Parameter) -> bool:
+def is_unsharded(parameter: nn.Parameter) -> bool:
     """Whether a parameter, scalars excepted, is unsharded at the moment: gathered, or never sharded."""
-    return bool(parameter.ndim) and not is_cut(parameter)
+    return bool(parameter.ndim) and not is_sharded(parameter)
 
 
 def agree_on_gradients(parameters: Sequence[nn.Parameter]) -> None:

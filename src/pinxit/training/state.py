@@ -3,7 +3,7 @@
 Tensors are named `weights/MODULE/NAME`, `average/MODULE/NAME` (EMA, of trainable weights and buffers) and, for each
 field of the optimiser, `adam/FIELD/MODULE/NAME`; the metadata hold counters and plan as JSON. A state is one file, or
 if sharded a folder with a file for each rank. It is renamed into place, so that a crash leaves the old state or the new
-one; the previous state is kept too, in case the disk damages the last (`training.stored`).
+one; the previous state is kept too, in case the disk damages the last (`training.saved_state`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pinxit.errors import CheckpointError, PinxitError
 from pinxit.files import parse_json
 from pinxit.schema import NotNegative, Whole, checked
 from pinxit.training.draws import DRAWS
-from pinxit.training.local import is_cut, local, span
+from pinxit.training.local import is_sharded, local, span
 from pinxit.training.lora import additions, merged
-from pinxit.training.optim import Average, trained, weights
+from pinxit.training.optim import Average, trainable_parameters, weights
 from pinxit.training.parallel import Ranks
+from pinxit.training.saved_state import BEFORE, FILE, SavedState, exists
 from pinxit.training.saving import Saving, saving_by_ranks, saving_whole
-from pinxit.training.stored import BEFORE, FILE, Stored, exists
 from pinxit.weights.tensor_files import not_finite
 
 __all__ = ["BEFORE", "FILE", "Progress", "State", "exists"]
@@ -73,7 +73,7 @@ class State:
         """Every tensor of the state by name."""
         tensors = {f"weights/{name}": tensor for name, tensor in weights(self.modules).items()}
         tensors |= {f"average/{name}": tensor for name, tensor in self.average.shadow.items()}
-        for name, parameter in trained(self.modules).items():
+        for name, parameter in trainable_parameters(self.modules).items():
             for kind, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"adam/{kind}/{name}"] = value
         return tensors
@@ -106,7 +106,7 @@ class State:
 
     def load(self, folder: Path) -> None:
         """Load everything from `folder`. Raises CheckpointError if the saved state is damaged or of another model."""
-        stored = Stored(folder)
+        stored = SavedState(folder)
         live = {name: tensor for name, tensor in self.tensors().items() if not name.startswith("adam/")}
         names = {name for name in stored.names() if not name.startswith("adam/")}
         if self.average.shadow:  # states of older versions have averages of frozen weights too
@@ -118,9 +118,9 @@ class State:
         self._load_moments(stored)
         self.progress.__dict__.update(asdict(read_progress(folder)))
 
-    def _load_moments(self, stored: Stored) -> None:
+    def _load_moments(self, stored: SavedState) -> None:
         """Load every field that the optimiser keeps for a parameter, whatever it is called."""
-        parameters = trained(self.modules)
+        parameters = trainable_parameters(self.modules)
         for key in stored.names():
             kind, _, rest = key.partition("/")
             if kind != "adam":
@@ -136,11 +136,11 @@ class State:
 
 
 @torch.no_grad()
-def _fill(tensor: Tensor, stored: Stored, name: str) -> None:
+def _fill(tensor: Tensor, stored: SavedState, name: str) -> None:
     """Copy the stored tensor `name` into `tensor`; if that is sharded, only this rank's rows."""
     held = local(tensor)
-    if held.numel() or not is_cut(tensor):
-        held.copy_(stored.read(name, span(tensor) if is_cut(tensor) else None))
+    if held.numel() or not is_sharded(tensor):
+        held.copy_(stored.read(name, span(tensor) if is_sharded(tensor) else None))
 
 
 def read_notes(folder: Path) -> dict[str, str]:
@@ -148,24 +148,24 @@ def read_notes(folder: Path) -> dict[str, str]:
 
     `progress`, `plan`, and in newer ones `machine`, `piece`, `draws`, `whole`. Raises CheckpointError when unreadable.
     """
-    return Stored(folder).notes
+    return SavedState(folder).notes
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
     """The plan with which the run saved in `folder` was last trained."""
-    return _note(Stored(folder), "plan")
+    return _note(SavedState(folder), "plan")
 
 
 def read_machine(folder: Path) -> dict[str, Any]:
     """The machine of the last invocation of the run saved in `folder`; empty in states of older versions."""
-    return _note(Stored(folder), "machine")
+    return _note(SavedState(folder), "machine")
 
 
 def read_progress(folder: Path) -> Progress:
     """The counters of the run saved in `folder`, zeros when there is none."""
     if not exists(folder):
         return Progress()
-    stored = Stored(folder)
+    stored = SavedState(folder)
     return checked(Progress, _note(stored, "progress"), f"{stored.path}: progress", CheckpointError, stored.advice)
 
 
@@ -177,17 +177,17 @@ def read_piece(folder: Path) -> int | None:
 
 def read_whole(folder: Path) -> list[str]:
     """The weights that the run saved in `folder` trains themselves beside a LoRA, by "module/name"."""
-    stored = Stored(folder)
+    stored = SavedState(folder)
     where = f"{stored.path}: whole"
     return parse_json(stored.notes.get("whole", "[]"), list[str], where, CheckpointError, stored.advice)
 
 
-def drawn_as_now(folder: Path) -> bool:
+def has_current_draws(folder: Path) -> bool:
     """Whether the run saved in `folder` was made with the same scheme of random draws (`training.draws.DRAWS`)."""
     return read_notes(folder).get("draws") == json.dumps(DRAWS)
 
 
-def _note(stored: Stored, name: str) -> dict[str, Any]:
+def _note(stored: SavedState, name: str) -> dict[str, Any]:
     content: dict[str, Any] = parse_json(
         stored.notes.get(name, "{}"), dict, f"{stored.path}: {name}", CheckpointError, stored.advice
     )
@@ -205,7 +205,7 @@ def read_additions(folder: Path, module: str) -> dict[str, tuple[Tensor, Tensor]
 
 
 def _of_module(folder: Path, module: str) -> dict[str, Tensor]:
-    stored = Stored(folder)
+    stored = SavedState(folder)
     found: dict[str, Tensor] = {}
     for prefix in (f"weights/{module}/", f"average/{module}/"):
         found |= {n.removeprefix(prefix): stored.read(n) for n in stored.names() if n.startswith(prefix)}
@@ -214,7 +214,7 @@ def _of_module(folder: Path, module: str) -> dict[str, Tensor]:
     return found
 
 
-def _check_names(stored: Stored, expected: Mapping[str, Tensor], names: Collection[str]) -> None:
+def _check_names(stored: SavedState, expected: Mapping[str, Tensor], names: Collection[str]) -> None:
     for name in sorted(expected.keys() ^ set(names)):
         which = "lacks" if name in expected else "has an unknown"
         raise CheckpointError(f"{stored.path} {which} '{name}': it was written for another model.")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.errors import PinxitError
-from pinxit.training.local import is_cut, local
+from pinxit.training.local import is_sharded, local
 from pinxit.training.log import Meter
-from pinxit.training.optim import learning_rate, set_rate, trained
+from pinxit.training.optim import learning_rate, set_rate, trainable_parameters
 from pinxit.training.parallel import Ranks, pieces_of
 from pinxit.training.plan import Plan, Task
 from pinxit.training.precision import autocast
@@ -37,8 +37,8 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
         torch.autograd.backward(loss / (len(pieces) * ranks.world))
         losses.append(loss.detach().float())
         numbers.add(parts)
-    parameters, mean = list(trained(state.modules).values()), torch.stack(losses).mean()
-    total = ranks.sum_gradients([p for p in parameters if not is_cut(p)], mean)
+    parameters, mean = list(trainable_parameters(state.modules).values()), torch.stack(losses).mean()
+    total = ranks.sum_gradients([p for p in parameters if not is_sharded(p)], mean)
     # 0 * total: a loss that is not finite makes the norm so too, on all ranks, as `total` is the sum over them.
     length = gradient_norm(parameters, ranks) + 0 * float(total)
     grads = [local(p.grad) for p in parameters if p.grad is not None]
@@ -73,10 +73,10 @@ def with_counts(task: Task, pieces: Pieces, ranks: Ranks) -> Pieces:
 
 def gradient_norm(parameters: Sequence[nn.Parameter], ranks: Ranks) -> float:
     """The L2 norm of all gradients together, including those that are sharded among ranks."""
-    whole = [p.grad for p in parameters if p.grad is not None and not is_cut(p)]
-    cut = [local(p.grad) for p in parameters if p.grad is not None and is_cut(p)]
+    whole = [p.grad for p in parameters if p.grad is not None and not is_sharded(p)]
+    cut = [local(p.grad) for p in parameters if p.grad is not None and is_sharded(p)]
     length = torch.nn.utils.get_total_norm(whole)
-    if not any(map(is_cut, parameters)):
+    if not any(map(is_sharded, parameters)):
         return float(length)
     squares = [length.square().to(ranks.device) / ranks.world, *(grad.square().sum() for grad in cut)]
     return float(ranks.sum(torch.stack(squares).sum()).sqrt())

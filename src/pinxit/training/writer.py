@@ -44,7 +44,7 @@ class Writer:
             saving = state.prepared(self.folder, plan, copies=True)
             self._going = saving, self._pool.submit(saving.write)
 
-    def look(self) -> None:
+    def finish_if_written(self) -> None:
         """Complete the save if all ranks have written it, without waiting for the next one. Raises as `finish` does."""
         if self._going is not None and not self._going[0].ranks.agreed(not self._going[1].done()):
             self.finish()

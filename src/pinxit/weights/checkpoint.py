@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pinxit import __version__
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import CheckpointError, PinxitError
-from pinxit.files import replacing_folder, write_bytes, write_json
+from pinxit.files import atomic_folder, write_bytes, write_json
 from pinxit.texts import counted
 from pinxit.weights.manifest import CARD, FORMAT, MANIFEST, check_file, file_record, read_manifest
 from pinxit.weights.tensor_files import not_finite, write_tensors
@@ -67,7 +67,7 @@ def save_checkpoint(
                 f"part {name} has weights that are not finite ({wrong}): no checkpoint is written to {folder}; "
                 "train it again with a lower learning rate."
             )
-    with replacing_folder(folder, _owned(folder)) as new:
+    with atomic_folder(folder, _owned(folder)) as new:
         files: dict[str, dict[str, Any]] = {}
         described: dict[str, Any] = {}
         for name, part in parts.items():

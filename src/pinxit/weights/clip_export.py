@@ -8,8 +8,8 @@ from typing import Any
 from pinxit.errors import CheckpointError
 from pinxit.files import write_json
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from pinxit.weights.clip_look import PIL
 from pinxit.weights.clip_names import hf_names, openai_names
+from pinxit.weights.clip_preprocessing import PIL
 from pinxit.weights.renaming import written
 from pinxit.weights.tensor_files import write_tensors
 

@@ -16,9 +16,9 @@ from pinxit.models.clip import MAX_LOGIT_SCALE, CLIPConfig, CLIPTextConfig, CLIP
 from pinxit.models.layers import Activation
 from pinxit.schema import checked
 from pinxit.types import Fitting
-from pinxit.weights.clip_look import transformers_look
 from pinxit.weights.clip_names import alone, hf_names
-from pinxit.weights.clip_settings import DEFAULTS, Hugging, TextSettings, VisionSettings
+from pinxit.weights.clip_preprocessing import transformers_preprocessing
+from pinxit.weights.clip_settings import DEFAULTS, TextSettings, TransformersSettings, VisionSettings
 from pinxit.weights.json_files import json_object
 from pinxit.weights.renaming import Names
 from pinxit.weights.tensor_files import first_of, read_tensors, some
@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
 
 
 @dataclass(frozen=True)
-class Found:
+class RecognisedClip:
     """The weights of a CLIP whose layout was recognised, before its tensors are renamed."""
 
     layout: str
@@ -46,30 +46,37 @@ class Found:
         return self.text if self.text is not None and key.startswith("text") else path
 
 
-def whole_clip(folder: Path) -> Found:
+def whole_clip(folder: Path) -> RecognisedClip:
     """The CLIP of a folder with a config.json. Raises CheckpointError when it is no CLIP, or an unsupported one."""
     where = folder / "config.json"
-    described = read_json(where, Hugging, CheckpointError)
+    described = read_json(where, TransformersSettings, CheckpointError)
     if described.get("model_type") != "clip":
         raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
-    vision, text = (described_tower(described, tower, where) for tower in ("vision", "text"))
+    vision, text = (tower_settings(described, tower, where) for tower in ("vision", "text"))
     weights = first_of(folder, HF_FILES)
-    look = transformers_look(folder / PROCESSOR, vision["image_size"])
-    config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, (where, where))
-    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS, look.fitting)
+    preprocessing = transformers_preprocessing(folder / PROCESSOR, vision["image_size"])
+    config = _from_transformers(
+        vision, text, described.get("projection_dim", 512), preprocessing.colours, (where, where)
+    )
+    return RecognisedClip(
+        "transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS, preprocessing.fitting
+    )
 
 
-def clip_in_parts(text: Path, vision: Path, look: Path) -> Found:
-    """The CLIP of two tower folders; `look`: that of its image processor. Raises CheckpointError as `whole_clip`."""
+def clip_in_parts(text: Path, vision: Path, preprocessing: Path) -> RecognisedClip:
+    """The CLIP of two tower folders; `preprocessing`: that of its image processor.
+
+    Raises CheckpointError as `whole_clip` does.
+    """
     (of_text, read), (of_vision, seen) = _tower_alone(text, "text"), _tower_alone(vision, "vision")
     where = vision / "config.json"
-    shown = transformers_look(look / PROCESSOR, of_vision["image_size"])
+    shown = transformers_preprocessing(preprocessing / PROCESSOR, of_vision["image_size"])
     config = _from_transformers(
         of_vision, of_text, of_vision.get("projection_dim", 512), shown.colours, (where, text / "config.json")
     )
     tensors = read | seen
     tensors["logit_scale"] = torch.tensor(MAX_LOGIT_SCALE)  # in neither folder; OpenAI's trained to the maximum
-    return Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS, shown.fitting, text)
+    return RecognisedClip("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS, shown.fitting, text)
 
 
 def _tower_alone(folder: Path, tower: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -82,10 +89,10 @@ def _tower_alone(folder: Path, tower: str) -> tuple[dict[str, Any], dict[str, Te
     kept = f"{'visual' if tower == 'vision' else tower}_projection.weight"
     if others := [name for name in tensors if name != kept and not name.startswith(f"{tower}_model.")]:
         raise CheckpointError(f"{folder} has unknown {some(sorted(others))}; it is no {tower} tower alone.")
-    return described_tower({f"{tower}_config": own}, tower, where), tensors
+    return tower_settings({f"{tower}_config": own}, tower, where), tensors
 
 
-def described_tower(described: Mapping[str, Any], tower: str, where: Path) -> dict[str, Any]:
+def tower_settings(described: Mapping[str, Any], tower: str, where: Path) -> dict[str, Any]:
     """A tower's settings: transformers' defaults, overridden by *_config, and that by older exports' *_config_dict.
 
     Raises CheckpointError for a setting of another type.
@@ -105,7 +112,7 @@ def _from_transformers(
     vision: dict[str, Any],
     text: dict[str, Any],
     embed: int,
-    look: Mapping[str, tuple[float, ...]],
+    preprocessing: Mapping[str, tuple[float, ...]],
     places: tuple[Path, Path],  # the files of vision's and of text's settings, or the same one twice
 ) -> CLIPConfig:
     acts = [activation_of(tower, where) for tower, where in zip((vision, text), places, strict=True)]
@@ -113,7 +120,7 @@ def _from_transformers(
         raise CheckpointError(f"{places[1]} names the activation {text['hidden_act']}, and vision's is another.")
     size, patch = vision["image_size"], vision["patch_size"]
     vision_config = CLIPVisionConfig(size=size, patch=patch, **_tower(vision))
-    return config_of(places[0], embed, vision_config, text_config(text), acts[0], look)
+    return config_of(places[0], embed, vision_config, text_config(text), acts[0], preprocessing)
 
 
 def activation_of(tower: Mapping[str, Any], where: Path) -> Activation:
@@ -140,11 +147,11 @@ def config_of(
     vision: CLIPVisionConfig,
     text: CLIPTextConfig,
     activation: Activation,
-    look: Mapping[str, tuple[float, ...]],
+    preprocessing: Mapping[str, tuple[float, ...]],
 ) -> CLIPConfig:
     """The `CLIPConfig` of these parts. Raises CheckpointError if they do not fit each other."""
     try:
-        return CLIPConfig(embed, vision, text, activation, **look)
+        return CLIPConfig(embed, vision, text, activation, **preprocessing)
     except UsageError as cause:
         raise CheckpointError(f"{where}: {cause}") from cause
 

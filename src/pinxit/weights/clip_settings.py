@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 from pinxit.errors import CheckpointError
-from pinxit.schema import Count, Positive, Several, Whole, shown
+from pinxit.schema import Count, Positive, Several, Whole, shortened
 
 Allowed = Mapping[str, Callable[[Any], bool] | None]
 """Name of a setting -> whether a value is supported; None: any, because it is unused or follows from the weights."""
@@ -21,12 +21,12 @@ class OpenClipModel(TypedDict):
     quick_gelu: NotRequired[bool]
 
 
-class OpenClip(TypedDict):
+class OpenClipSettings(TypedDict):
     model_cfg: OpenClipModel
     preprocess_cfg: NotRequired[dict[str, Any]]
 
 
-class Hugging(TypedDict):
+class TransformersSettings(TypedDict):
     model_type: NotRequired[str]
     projection_dim: NotRequired[Count]
     vision_config: NotRequired[dict[str, Any] | None]
@@ -99,5 +99,5 @@ def check_settings(settings: Mapping[str, Any], ours: Allowed, where: str) -> No
         fits = ours.get(name, empty)
         if fits is not None and not fits(value):
             raise CheckpointError(
-                f"{where}: {name} is {shown(value)}, which pinxit does not follow; its answers would be others."
+                f"{where}: {name} is {shortened(value)}, which pinxit does not follow; its answers would be others."
             )

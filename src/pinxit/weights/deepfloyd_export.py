@@ -33,7 +33,7 @@ def save_deepfloyd(state: Mapping[str, Tensor], config: UNetConfig, size: int, f
 
 def checked(config: UNetConfig, size: int) -> dict[str, Any]:
     """The config.json of a network. Raises CheckpointError for one that diffusers' DeepFloyd IF cannot represent."""
-    about = described(config, size)
+    about = unet_settings(config, size)
     try:
         read_back = unet_config(about, "config.json") if config.groups and config.residual_scale else None
     except (CheckpointError, UsageError):
@@ -43,7 +43,7 @@ def checked(config: UNetConfig, size: int) -> dict[str, Any]:
     return about
 
 
-def described(config: UNetConfig, size: int) -> dict[str, Any]:
+def unet_settings(config: UNetConfig, size: int) -> dict[str, Any]:
     """The config.json that `unet_config` reads back."""
     kinds = [{attends: name for name, attends in known.items()} for known in (DOWN, UP)]
     down, up = ([names[attends] for attends in config.attention] for names in kinds)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.errors import PinxitError, UsageError, install
-from pinxit.models.method import Method
+from pinxit.models.method import MethodModule
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # the largest absolute difference, of outputs of a magnitude of about one
@@ -42,7 +42,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenNetwork:
     """A file that was written, and how closely it agrees with its network."""
 
     file: str
@@ -60,20 +60,20 @@ def check_installed() -> None:
 
 
 @torch.inference_mode()
-def write_onnx(network: Network, folder: Path) -> Written:
+def write_onnx(network: Network, folder: Path) -> WrittenNetwork:
     """Write `network` into `folder` and compare ONNX Runtime's outputs with its own.
 
     Raises PinxitError for operations that ONNX does not have, and when outputs differ by more than TOLERANCE.
     """
     path = folder / f"{network.name}.onnx"
-    module = Method(network.call, network.owner).eval()
+    module = MethodModule(network.call, network.owner).eval()
     _export(module, network, path)
     difference = max(_differences(module, network, path))
     if not difference <= TOLERANCE:
         reason = f"ONNX Runtime answers {difference:.2g} away from the network, and {TOLERANCE:.0e} is allowed"
         raise PinxitError(f"{path.name}: {reason}; nothing is written.")
     shapes = {name: _shape(network, name, tensor) for name, tensor in network.draw(1).items()}
-    return Written(path.name, shapes, network.outputs, difference, network.about)
+    return WrittenNetwork(path.name, shapes, network.outputs, difference, network.about)
 
 
 def _shape(network: Network, name: str, tensor: Tensor) -> list[int | str]:
@@ -99,7 +99,7 @@ def _export(module: nn.Module, network: Network, path: Path) -> None:
                 tuple(inputs.values()),
                 input_names=list(inputs),
                 output_names=list(network.outputs),
-                dynamic_shapes={"inputs": shapes},  # as `Method.forward` calls them
+                dynamic_shapes={"inputs": shapes},  # as `MethodModule.forward` calls them
                 custom_translation_table={torch.ops.aten.atan.default: _atan},
                 verbose=False,
             )

@@ -21,13 +21,13 @@ from pinxit.files import read_json
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
 from pinxit.texts import counted
-from pinxit.weights.clip_folders import Found, clip_in_parts, config_of, whole_clip
-from pinxit.weights.clip_look import open_clip_look
+from pinxit.weights.clip_folders import RecognisedClip, clip_in_parts, config_of, whole_clip
 from pinxit.weights.clip_names import openai_names
+from pinxit.weights.clip_preprocessing import open_clip_preprocessing
 from pinxit.weights.clip_settings import (
     OPEN_CLIP_TEXT,
     OPEN_CLIP_VISION,
-    OpenClip,
+    OpenClipSettings,
     check_settings,
 )
 from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
@@ -57,15 +57,15 @@ def check_activation(asked: Activation | None, stated: Activation, name: object)
         raise UsageError(f"{name} states its activation, {stated}: it cannot be run with --activation {asked}.")
 
 
-def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
+def load_clip_in_parts(text: Path, vision: Path, preprocessing: Path) -> CLIP:
     """The CLIP whose towers have folders of their own, as in the pipelines of diffusers.
 
-    `look`: the folder of its image processor. Raises CheckpointError as `load_public_clip` does.
+    `preprocessing`: the folder of its image processor. Raises CheckpointError as `load_public_clip` does.
     """
-    return _loaded(clip_in_parts(text, vision, look), vision, torch.float32)
+    return _loaded(clip_in_parts(text, vision, preprocessing), vision, torch.float32)
 
 
-def _loaded(recognised: Found, path: Path, dtype: torch.dtype | None) -> CLIP:
+def _loaded(recognised: RecognisedClip, path: Path, dtype: torch.dtype | None) -> CLIP:
     with torch.device("meta"):
         model = CLIP(recognised.config)
     state = _ours(model, recognised, path, dtype)
@@ -89,7 +89,7 @@ def _loaded(recognised: Found, path: Path, dtype: torch.dtype | None) -> CLIP:
     return model.eval().requires_grad_(False)
 
 
-def recognise(path: Path, activation: Activation | None = None) -> Found:
+def recognise(path: Path, activation: Activation | None = None) -> RecognisedClip:
     """Recognise the layout of the CLIP at `path`. Raises CheckpointError when it is no CLIP."""
     if (path / "open_clip_config.json").is_file():
         return _open_clip(path)
@@ -109,10 +109,10 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
             "Python, pinxit.load_clip(..., activation=...)."
         )
     config = _inferred(tensors, activation or "quickgelu", path)
-    return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
+    return RecognisedClip("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
 
 
-def _ours(model: CLIP, recognised: Found, path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
+def _ours(model: CLIP, recognised: RecognisedClip, path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
     tables = {ours: recognised.names(ours) for ours in model.state_dict()}
     expected = {name for names in tables.values() for name in names.parts}
@@ -177,10 +177,10 @@ def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
     return len({key[len(prefix) :].split(".")[0] for key in tensors if key.startswith(prefix)})
 
 
-def _open_clip(folder: Path) -> Found:
+def _open_clip(folder: Path) -> RecognisedClip:
     """A model of open_clip's own towers, with OpenAI's keys; towers from other libraries are refused."""
     where = folder / "open_clip_config.json"
-    described = read_json(where, OpenClip, CheckpointError)
+    described = read_json(where, OpenClipSettings, CheckpointError)
     model, shown = described["model_cfg"], described.get("preprocess_cfg", {})
     vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
     if "timm_model_name" in vision or "hf_model_name" in text or model.get("custom_text"):
@@ -189,7 +189,7 @@ def _open_clip(folder: Path) -> Found:
     config = _inferred(tensors, "quickgelu" if model.get("quick_gelu") else "gelu", folder)
     check_settings(vision, OPEN_CLIP_VISION, f"{where}: model_cfg.vision_cfg")
     check_settings(text, OPEN_CLIP_TEXT, f"{where}: model_cfg.text_cfg")
-    look = open_clip_look(shown, config.vision.size, f"{where}: preprocess_cfg")
+    preprocessing = open_clip_preprocessing(shown, config.vision.size, f"{where}: preprocess_cfg")
     head = vision.get("head_width", OPENAI_HEAD)
     if config.vision.stages and head != OPENAI_HEAD:
         raise CheckpointError(f"{where}: head_width is {head}; pinxit's ResNets have heads of {OPENAI_HEAD} channels.")
@@ -197,8 +197,8 @@ def _open_clip(folder: Path) -> Found:
         replace(config.vision, heads=max(1, config.vision.width // head)),
         replace(config.text, heads=text.get("heads", OPEN_CLIP_TEXT_HEADS), eot=_pooled_at(text, config.text.eot)),
     )
-    config = config_of(where, config.embed, *towers, config.activation, look.colours)
-    return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)
+    config = config_of(where, config.embed, *towers, config.activation, preprocessing.colours)
+    return RecognisedClip("open_clip's CLIP", config, tensors, openai_names, fitting=preprocessing.fitting)
 
 
 def _pooled_at(text: Mapping[str, Any], largest: int) -> int:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pinxit.errors import CheckpointError, PinxitError
-from pinxit.files import replacing
+from pinxit.files import atomic_file
 from pinxit.weights.json_files import shards
 from pinxit.weights.torch_archive import read_torch_archive
 
@@ -49,11 +49,11 @@ def _merged(parts: Iterable[tuple[Path, Mapping[str, Tensor]]]) -> dict[str, Ten
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None, before: Path | None = None
 ) -> None:
-    """Write a safetensors file with `notes` as its metadata; `before`: see `replacing`.
+    """Write a safetensors file with `notes` as its metadata; `before`: see `atomic_file`.
 
     Raises PinxitError when it cannot be written.
     """
-    with replacing(path, before) as temporary:
+    with atomic_file(path, before) as temporary:
         try:
             save_file(dict(tensors), temporary, metadata=None if notes is None else dict(notes))
         except SafetensorError as error:  # raised for a full disk, among others

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pinxit.files import replacing
+from pinxit.files import atomic_file
 
 CODES = {  # safetensors' names of dtypes
     torch.float64: "F64",
@@ -23,7 +23,7 @@ CODES = {  # safetensors' names of dtypes
 
 
 @dataclass(frozen=True)
-class Parts:
+class TensorParts:
     """A tensor of this shape whose rows are made when they are written, some at a time."""
 
     shape: tuple[int, ...]
@@ -31,13 +31,13 @@ class Parts:
     parts: Iterator[Tensor]
 
 
-def write_parts(path: Path, tensors: Mapping[str, Tensor | Parts], notes: Mapping[str, str]) -> None:
+def write_parts(path: Path, tensors: Mapping[str, Tensor | TensorParts], notes: Mapping[str, str]) -> None:
     """Write a safetensors file with `notes` as its metadata.
 
     Raises PinxitError when it cannot be written, and what making the parts raises; no file is left then.
     """
     every = {
-        name: one if isinstance(one, Parts) else Parts(tuple(one.shape), one.dtype, iter([one]))
+        name: one if isinstance(one, TensorParts) else TensorParts(tuple(one.shape), one.dtype, iter([one]))
         for name, one in tensors.items()
     }
     order = sorted(every, key=lambda name: (-every[name].dtype.itemsize, name))  # so that each tensor is aligned
@@ -49,7 +49,7 @@ def write_parts(path: Path, tensors: Mapping[str, Tensor | Parts], notes: Mappin
         header[name] = {"dtype": CODES[about.dtype], "shape": list(about.shape), "data_offsets": [begin, end]}
     told = json.dumps(header).encode()
     told += b" " * (-len(told) % 8)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         file.write(len(told).to_bytes(8, "little") + told)
         for name in order:
             before = file.tell()
@@ -59,5 +59,5 @@ def write_parts(path: Path, tensors: Mapping[str, Tensor | Parts], notes: Mappin
             assert file.tell() - before == _bytes(every[name]), f"{name} has other rows than it should"
 
 
-def _bytes(about: Parts) -> int:
+def _bytes(about: TensorParts) -> int:
     return torch.Size(about.shape).numel() * about.dtype.itemsize

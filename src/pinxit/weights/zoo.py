@@ -42,14 +42,14 @@ def is_karlo(folder: str | Path) -> bool:
     return (Path(folder) / "text_proj" / "config.json").is_file()
 
 
-def published(folder: str | Path) -> str | None:
+def published_recipe(folder: str | Path) -> str | None:
     """The recipe of a folder in diffusers' layout that others published; None if it is none of those that we know."""
     if is_deepfloyd(folder):
         return "deepfloyd"
     return "karlo" if is_karlo(folder) else None
 
 
-def sees_nothing(folder: str | Path) -> bool:
+def lacks_clip(folder: str | Path) -> bool:
     """Whether a folder holds a published painter without a CLIP that could rank its pictures."""
     return is_deepfloyd(folder) or (is_karlo(folder) and not (Path(folder) / "image_encoder" / "config.json").is_file())
 

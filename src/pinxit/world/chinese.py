@@ -6,7 +6,7 @@ from functools import cache
 
 from pinxit.world import chinese_templates
 from pinxit.world.dice import Dice
-from pinxit.world.phrasing import Way, different, templates_of, ways
+from pinxit.world.phrasing import FilledTemplate, different, filled_templates, templates_of
 from pinxit.world.plan import Part, ScenePlan, Size
 from pinxit.world.roles import GARMENTS
 from pinxit.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ZH, PLACES, Lexicon
@@ -74,12 +74,14 @@ def variants(plan: ScenePlan, words: Lexicon, dice: Dice, with_ground: list[bool
     """More phrasings, all different; `with_ground[k]`: whether the k-th mentions the ground; `plainest`: whether the
     plainest may be among them."""
 
-    def say(way: Way, ground: bool) -> str:
+    def say(way: FilledTemplate, ground: bool) -> str:
         said = fill(way.template, way.plan, words)
         return grounded(said, plan, dice) if ground else said
 
     taken = [] if plainest else [plain(plan, words)]
-    return different(taken, dice.shuffled(ways(plan, templates(plan), chinese_templates.RELATED)), say, with_ground)
+    return different(
+        taken, dice.shuffled(filled_templates(plan, templates(plan), chinese_templates.RELATED)), say, with_ground
+    )
 
 
 def templates(plan: ScenePlan) -> tuple[str, ...]:

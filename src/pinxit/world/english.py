@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pinxit.world import english_templates
 from pinxit.world.dice import Dice
-from pinxit.world.phrasing import Way, different, templates_of, ways
+from pinxit.world.phrasing import FilledTemplate, different, filled_templates, templates_of
 from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.roles import GARMENTS
 from pinxit.world.vocabulary import COUNTS, FORM_ADJECTIVE, PLACES, Lexicon, Noun
@@ -105,12 +105,15 @@ def plain(plan: ScenePlan, words: Lexicon) -> str:
 def variants(plan: ScenePlan, words: Lexicon, dice: Dice, grounded: list[bool]) -> list[str]:
     """Further phrasings, none twice and none the plainest; `grounded[k]` says whether the k-th tells the ground."""
 
-    def say(way: Way, ground: bool) -> str:
+    def say(way: FilledTemplate, ground: bool) -> str:
         said = fill(way.template, way.plan, words, dice)
         return said + setting(plan, dice) if ground else said
 
     return different(
-        [plain(plan, words)], dice.shuffled(ways(plan, templates(plan), english_templates.RELATED)), say, grounded
+        [plain(plan, words)],
+        dice.shuffled(filled_templates(plan, templates(plan), english_templates.RELATED)),
+        say,
+        grounded,
     )
 
 

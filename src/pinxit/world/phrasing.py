@@ -11,7 +11,7 @@ from pinxit.world.scene import RelationName
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class FilledTemplate:
     """A template and the plan whose noun phrases fill it."""
 
     template: str
@@ -61,17 +61,21 @@ def _core(plan: ScenePlan, language: Templates) -> tuple[str, ...]:
     return language.RELATED[plan.relations[0]] if len(plan.relations) == 1 else language.CHAINED[plan.relations]
 
 
-def ways(plan: ScenePlan, templates: tuple[str, ...], related: Mapping[RelationName, tuple[str, ...]]) -> list[Way]:
+def filled_templates(
+    plan: ScenePlan, templates: tuple[str, ...], related: Mapping[RelationName, tuple[str, ...]]
+) -> list[FilledTemplate]:
     """Every template, and two with the inverse relation: "a car right of a penguin" for a penguin left of a car."""
-    result = [Way(template, plan) for template in templates]
+    result = [FilledTemplate(template, plan) for template in templates]
     inverse = INVERSE.get(plan.relations[0]) if plan.mentions_relations and len(plan.parts) == 2 else None
     if inverse is not None:
         swapped = ScenePlan(plan.pattern, plan.parts[::-1], (inverse,), plan.place)
-        result += [Way(template, swapped) for template in related[inverse][:2]]
+        result += [FilledTemplate(template, swapped) for template in related[inverse][:2]]
     return result
 
 
-def different(taken: list[str], choice: list[Way], say: Callable[[Way, bool], str], grounded: list[bool]) -> list[str]:
+def different(
+    taken: list[str], choice: list[FilledTemplate], say: Callable[[FilledTemplate, bool], str], grounded: list[bool]
+) -> list[str]:
     """One sentence for each member of `grounded`, none of them twice and none already `taken`."""
     result: list[str] = []
     for ground in grounded:

@@ -14,7 +14,7 @@ from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.data.labels import LabelledDataset
-    from pinxit.evaluation.accuracy import Namer, Shift
+    from pinxit.evaluation.accuracy import DistributionShift, Namer
 
 Model = Annotated[
     list[str], typer.Option("--checkpoint", help="A CLIP (zero-shot) or a trained classifier; may be repeated.")
@@ -73,17 +73,17 @@ def shift(
       pinxit eval shift --clip runs/clip/checkpoint \\
           --classifier runs/resnet/checkpoint
     """
-    from pinxit.evaluation.accuracy import Shift, closed
+    from pinxit.evaluation.accuracy import DistributionShift, gap_closed
 
     if _is_classifier(clip):
         raise UsageError(f"--clip {clip} holds a classifier: name a CLIP.")
 
-    def measure(name: str) -> Shift:
+    def measure(name: str) -> DistributionShift:
         seen, unseen = (_score(data, split, name, templates, pictures, device) for split in ("seen", "unseen"))
-        return Shift(seen, unseen)
+        return DistributionShift(seen, unseen)
 
     peer, ours = measure(classifier), measure(clip)
-    share = closed(peer, ours)
+    share = gap_closed(peer, ours)
     rows = {"classifier": peer, "clip": ours}
     if as_json:
         summary = {name: {"seen": one.seen, "unseen": one.unseen, "gap": one.gap} for name, one in rows.items()}

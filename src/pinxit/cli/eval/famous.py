@@ -45,8 +45,8 @@ def famous(
     """
     from pinxit.config import from_dict
     from pinxit.evaluation.famous_exam import FamousExam, check_judge, famous_questions, famous_scores, judge_on_famous
-    from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.partial import alone_for
+    from pinxit.evaluation.geneval import ScorerThresholds
+    from pinxit.evaluation.partial_results import report_lock
     from pinxit.recipes.judge.judge import Judge
 
     check_file(out, sheet)
@@ -58,12 +58,14 @@ def famous(
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     settings = settings_of(changes)
     about |= {"settings": settings} if settings else {}
-    with alone_for(out):
+    with report_lock(out):
         done = examine(
             checkpoint, device, exam, asked, opened, candidates, about, out, shown=len(asked) if sheet else 0
         )
         table = famous_scores(done.answers, candidates)
-        for name, share in judge_on_famous(asked, opened.detect, Rules(), opened.detector.config.size).items():
+        for name, share in judge_on_famous(
+            asked, opened.detect, ScorerThresholds(), opened.detector.config.size
+        ).items():
             table[name]["judge"] = share
         if sheet:  # first: the terminal may be gone
             write_sheet(sheet, done)

@@ -89,9 +89,9 @@ def write_report(out: Path, exam: Any, device: str, content: dict[str, Any], pai
 
     `painted` False: a judge alone was measured, and that file, if there is one, is of a painter's exam, and stays.
     """
-    from pinxit.evaluation.partial import part_of
+    from pinxit.evaluation.partial_results import partial_path
     from pinxit.files import write_json
 
     write_json(out, origin(exam, device) | content)
-    if painted and (part := part_of(out)):
+    if painted and (part := partial_path(out)):
         part.unlink(missing_ok=True)

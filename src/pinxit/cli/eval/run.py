@@ -36,20 +36,20 @@ def examine(
 
     from pinxit.api import load
     from pinxit.cli.eval.report import identity_of
-    from pinxit.cli.painter_settings import settled
+    from pinxit.cli.painter_settings import resolve_settings
     from pinxit.evaluation.exam_run import run_exam
-    from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.partial import part_of
-    from pinxit.weights.zoo import sees_nothing
+    from pinxit.evaluation.geneval import ScorerThresholds
+    from pinxit.evaluation.partial_results import partial_path
+    from pinxit.weights.zoo import lacks_clip
 
-    if candidates > 1 and sees_nothing(checkpoint):
+    if candidates > 1 and lacks_clip(checkpoint):
         raise UsageError(f"{checkpoint} holds no CLIP to rank its candidates: measure it with --candidates 1.")
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
-    settled(settings, painter)
+    resolve_settings(settings, painter)
     about["painter"] = {"name": checkpoint} | painter.provenance
     identity = identity_of(exam, str(judge.device)) | about
-    part = part_of(out)
+    part = partial_path(out)
 
     def paint(prompts: Any, seeds: Any, count: int) -> Any:
         return painter.paint_many(list(zip(prompts, seeds, strict=True)), candidates=count, keep=None, **settings)
@@ -60,7 +60,7 @@ def examine(
             paint,
             candidates,
             judge.detect,
-            Rules(),
+            ScorerThresholds(),
             rank=partial(painter.rank, **settings),
             shown=shown,
             part=part,

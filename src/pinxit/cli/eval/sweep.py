@@ -10,7 +10,7 @@ import typer
 from pinxit.cli.eval.options import JudgeName, Language, PainterName, Seed, Split, Words
 from pinxit.cli.eval.report import identity_of, origin, show_table
 from pinxit.cli.options import Device
-from pinxit.cli.painter_settings import Changes, halves, settings_of, value_of
+from pinxit.cli.painter_settings import Changes, settings_of, split_setting, value_of
 from pinxit.cli.progress import bar
 from pinxit.errors import UsageError
 from pinxit.files import check_file
@@ -83,7 +83,7 @@ def sweep(
           --vary augmentation=0,0.1,0.2,0.3 --upscale
     """
     from pinxit.cli.eval.sweep_setup import set_up
-    from pinxit.evaluation.partial import alone_for
+    from pinxit.evaluation.partial_results import report_lock
     from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
     from pinxit.evaluation.variations import combinations
     from pinxit.pictures import check_picture, write_picture
@@ -94,9 +94,9 @@ def sweep(
     planned = combinations(varied, settings_of(changes))
     asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}
     setup = set_up(checkpoint, planned, upscale, judge, asking, device)
-    with alone_for(out):
+    with report_lock(out):
         tried, about = _run(setup, planned, out)
-        true = setup.truth.itself()
+        true = setup.truth.own_measures()
         title = f"{checkpoint}: world:{setup.exam.preset}, {split}, {counted(prompts, 'prompt')}"
         if plot:
             write_picture(plot, plot_of(title, tried, true, varied), about)
@@ -111,7 +111,7 @@ def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
     """ "guidance=1,2" as {"guidance": [1, 2]}, in the order given."""
     varied: dict[str, list[Any]] = {}
     for text in vary:
-        name, values = halves(text, "--vary", "V1,V2,...")
+        name, values = split_setting(text, "--vary", "V1,V2,...")
         if name in varied:
             raise UsageError(f"--vary {name} is given twice: write all its values in one.")
         varied[name] = _values(values)
@@ -131,7 +131,7 @@ def _values(text: str) -> list[Any]:
 
 def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
     """The measured combinations, and everything that their results depend on."""
-    from pinxit.evaluation.partial import part_of
+    from pinxit.evaluation.partial_results import partial_path
     from pinxit.evaluation.sweep import sweep as run
 
     about = origin(setup.exam, setup.device) | setup.about
@@ -142,7 +142,7 @@ def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[
             planned,
             setup.painter,
             setup.truth,
-            part=part_of(out),
+            part=partial_path(out),
             identity=identity_of(setup.exam, setup.device) | setup.about,
             watch=lambda done: show(done * count),
         )
@@ -152,11 +152,11 @@ def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[
 def _write(out: Path, about: dict[str, Any], tried: Sequence[Trial], true: Measures) -> None:
     from dataclasses import asdict
 
-    from pinxit.evaluation.partial import part_of
+    from pinxit.evaluation.partial_results import partial_path
     from pinxit.evaluation.sweep import as_row
     from pinxit.files import write_json
 
     rows = [as_row(one) for one in tried]
     write_json(out, about | {"rows": rows, "true renders": asdict(true)})
-    if part := part_of(out):
+    if part := partial_path(out):
         part.unlink(missing_ok=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.cli.eval.options import exam_of
-from pinxit.cli.painter_settings import settled
+from pinxit.cli.painter_settings import resolve_settings
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.evaluation.measures import Instruments, Truth
+    from pinxit.evaluation.measures import MeasuringModels, ReferencePictures
     from pinxit.evaluation.questions import Exam, Question
     from pinxit.evaluation.sweep import SweepPainter, Watch
     from pinxit.evaluation.variations import Settings
@@ -31,7 +31,7 @@ class SweepSetup:
     exam: Exam
     asked: list[Question]
     painter: SweepPainter
-    truth: Truth
+    truth: ReferencePictures
     about: dict[str, Any]
     device: str
 
@@ -41,16 +41,16 @@ def set_up(
 ) -> SweepSetup:
     """Open everything and check every combination. Raises PinxitError for anything missing or out of range."""
     from pinxit.api import load
-    from pinxit.evaluation.measures import Truth
+    from pinxit.evaluation.measures import ReferencePictures
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.judge.judge import Judge
-    from pinxit.weights.zoo import sees_nothing
+    from pinxit.weights.zoo import lacks_clip
 
-    painter = load(checkpoint, device=device, ranker=EYE if sees_nothing(checkpoint) else None)
+    painter = load(checkpoint, device=device, ranker=EYE if lacks_clip(checkpoint) else None)
     upsampler = _upsampler(painter, checkpoint) if upscale else None
     for settings in planned:
-        settled(settings, painter, upsampler)
+        resolve_settings(settings, painter, upsampler)
     sampled, opened, eye = _sweep_painter(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
     exam = exam_of(opened.world, **asking, attributes=opened.attributes)
     asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
@@ -62,7 +62,12 @@ def set_up(
         "defaults": sampled.own,
     }
     return SweepSetup(
-        exam, asked, sampled, Truth(asked, size, _instruments(painter, opened, eye)), about, str(opened.device)
+        exam,
+        asked,
+        sampled,
+        ReferencePictures(asked, size, _instruments(painter, opened, eye)),
+        about,
+        str(opened.device),
     )
 
 
@@ -97,12 +102,12 @@ def _sweep_painter(painter: Painter, upsampler: Upsampler | None) -> SweepPainte
     return SweepPainter(paint, own, enlarge, frozenset(enlarging))
 
 
-def _instruments(painter: Painter, judge: Judge, eye: ClipEncoder) -> Instruments:
+def _instruments(painter: Painter, judge: Judge, eye: ClipEncoder) -> MeasuringModels:
     import torch
 
-    from pinxit.evaluation.measures import Instruments
+    from pinxit.evaluation.measures import MeasuringModels
 
-    return Instruments(
+    return MeasuringModels(
         judge.detect,
         lambda pictures: torch.from_numpy(eye.pictures(pictures)),
         lambda prompt, picture: _cosine(painter, prompt, picture),

@@ -62,7 +62,7 @@ def world(
           --sheet sheet.png
       pinxit eval world --judge-only
     """
-    from pinxit.evaluation.partial import alone_for
+    from pinxit.evaluation.partial_results import report_lock
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.judge.judge import Judge
 
@@ -76,7 +76,7 @@ def world(
     asked = questions(exam)
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}}
     table: ScoreTable = {}
-    with alone_for(out):
+    with report_lock(out):
         if not judge_only:
             settings = settings_of(changes)
             about |= {"candidates": candidates}
@@ -110,11 +110,11 @@ def _painter_table(
 
 def _judge_table(exam: Exam, asked: list[Question], judge: Judge) -> ScoreTable:
     from pinxit.evaluation.evaluators import judge_scores
-    from pinxit.evaluation.geneval import Rules
+    from pinxit.evaluation.geneval import ScorerThresholds
     from pinxit.evaluation.report import score_table
 
     size = judge.detector.config.size
-    scores_by_line = score_table(judge_scores(asked, exam, judge.detect, Rules(), size))
+    scores_by_line = score_table(judge_scores(asked, exam, judge.detect, ScorerThresholds(), size))
     return {f"judge: {line}": scores for line, scores in scores_by_line.items()}
 
 

@@ -22,7 +22,7 @@ import typer
 
 from pinxit import cluster
 from pinxit.cli.console import print_lines
-from pinxit.cli.options import Engine
+from pinxit.cli.options import EngineChoice
 from pinxit.errors import PinxitError, UsageError
 
 Workers = Annotated[
@@ -38,12 +38,12 @@ MOST_IN_PLACE = 5  # restarts in a row without any progress saved
 LOOK = 60.0  # seconds between two checks for room for more workers
 
 
-def by_ray(engine: Engine, workers: str | None, out: Path, config: Any, quiet: bool = False) -> bool:
+def by_ray(engine: EngineChoice, workers: str | None, out: Path, config: Any, quiet: bool = False) -> bool:
     """Train by Ray if `engine` says so; returns whether it does. `config`: of the run, with its plans.
 
     Raises UsageError for invalid `workers` and if Ray is not installed, and the error that ended a worker.
     """
-    if engine is not Engine.ray:
+    if engine is not EngineChoice.ray:
         if workers is not None:
             raise UsageError(f"--workers {workers} is for --engine ray: torchrun --nproc-per-node says it otherwise.")
         return False
@@ -78,7 +78,7 @@ def _range(workers: str | None) -> tuple[int, int]:
     raise UsageError(f"--workers {workers}: write a number of processes, such as 8, or a range, such as 2-8.")
 
 
-def crew(least: int, most: int, there: int) -> tuple[int, int]:
+def worker_range(least: int, most: int, there: int) -> tuple[int, int]:
     """The least and the greatest number of workers, with 0 replaced by `there`, the number of GPUs or machines."""
     most = most or there
     return least or most, most
@@ -88,20 +88,22 @@ def train_by_ray(command: Sequence[str], least: int, most: int, config: Any, not
     """Run `command` on that many workers until it is done, and print what rank 0 prints."""
     import torch
 
-    with cluster.joined(shows=not quiet) as ray:
+    with cluster.connected(shows=not quiet) as ray:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         machines, processors, gpus = cluster.resources(ray)
-        least, most = crew(least, most, gpus or machines)
+        least, most = worker_range(least, most, gpus or machines)
         beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        kept = ray.remote(num_cpus=0, scheduling_strategy=beside)(Kept).remote()  # other machines may be lost
+        kept = ray.remote(num_cpus=0, scheduling_strategy=beside)(
+            OutcomeRecorder
+        ).remote()  # other machines may be lost
         given = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
-        given |= {"run": str(notes.parent), "sizes": sizes(config, most) if least < most else [most]}
+        given |= {"run": str(notes.parent), "sizes": usable_worker_counts(config, most) if least < most else [most]}
         share = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": float(max(1, processors // most))}
         trainer = DataParallelTrainer(
-            work,
+            run_worker,
             train_loop_config=given | {"gpus": bool(gpus)},
             scaling_config=ScalingConfig(
                 num_workers=(least, most) if least < most else most,
@@ -128,7 +130,7 @@ def train_by_ray(command: Sequence[str], least: int, most: int, config: Any, not
         print_lines(*said.splitlines())
 
 
-class Kept:
+class OutcomeRecorder:
     """An actor on the machine of the command that outlives the workers, and records how they ended."""
 
     def __init__(self) -> None:
@@ -156,14 +158,14 @@ class Kept:
         return self.error, self.said
 
 
-def work(config: Mapping[str, Any]) -> None:
+def run_worker(config: Mapping[str, Any]) -> None:
     """The work of one worker: join the others as torchrun's processes do, and run the command."""
     import ray
     import torch
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
 
-    from pinxit.training.stored import last_saved
+    from pinxit.training.saved_state import last_saved
 
     app = import_module("pinxit.cli").app  # imported here, as it imports this module itself
     context, kept = get_context(), config["kept"]
@@ -193,7 +195,7 @@ def work(config: Mapping[str, Any]) -> None:
         ray.get(kept.end.remote(None, printed.getvalue()))
 
 
-def sizes(config: Any, most: int) -> list[int]:
+def usable_worker_counts(config: Any, most: int) -> list[int]:
     """How many workers, of so many at most, can share out the batch of every plan inside a config."""
     from pinxit.training.parallel import rows_together
     from pinxit.training.plan import plans_in

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.options import Device, EngineChoice, EngineOption
 from pinxit.cli.train.by_ray import Workers, by_ray
-from pinxit.cli.train.options import Changes, Minutes, Pictures, Quiet, RunFolder, asked, conclude
+from pinxit.cli.train.options import Changes, Minutes, Pictures, Quiet, RunFolder, conclude, config_changes
 
 
 def train_classifier(
@@ -20,7 +20,7 @@ def train_classifier(
     changes: Changes = None,
     minutes: Minutes = None,
     device: Device = "auto",
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -38,7 +38,7 @@ def train_classifier(
     stop = Stop(minutes)
     started = (out / runs.FILE).is_file()
     config = runs.config_of(out, RECIPE, ClassifierConfig) if started else ClassifierConfig()
-    config = override(config, asked({"source": data, "pictures": pictures}, changes))
+    config = override(config, config_changes({"source": data, "pictures": pictures}, changes))
     if by_ray(engine, workers, out, config, quiet):
         return
     run = ClassifierRun(out, config, device, not quiet)

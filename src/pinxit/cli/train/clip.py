@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.open_clip import activation_of
-from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.options import Device, EngineChoice, EngineOption
 from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Changes,
@@ -17,10 +17,10 @@ from pinxit.cli.train.options import (
     Pictures,
     Quiet,
     RunFolder,
-    adapting,
-    asked,
     conclude,
-    started_from,
+    config_changes,
+    lora_changes,
+    open_init_from,
 )
 
 
@@ -49,7 +49,7 @@ def train_clip(
         str | None, typer.Option(help="gelu or quickgelu, for weights that do not say which.")
     ] = None,
     device: Device = "auto",
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -74,14 +74,14 @@ def train_clip(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE, "dalle", activation=activation_of(activation))
+    init = open_init_from(init_from, RECIPE, "dalle", activation=activation_of(activation))
     if preset is None and (out / runs.FILE).is_file():
         config = runs.config_of(out, RECIPE, presets.ClipRunConfig)
     else:
         config = presets.preset("tiny" if preset is None else preset)
         config = config if init is None else presets.with_model(config, init)
-    named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
-    config = override(config, asked(named, changes))
+    named = {"data.source": data, "data.pictures": pictures} | lora_changes(lora, ["plan"])
+    config = override(config, config_changes(named, changes))
     if by_ray(engine, workers, out, config, quiet):
         return
     run = ClipRun(out, config, device, not quiet, init)

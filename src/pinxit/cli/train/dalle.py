@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.options import Device, EngineChoice, EngineOption
 from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Captioned,
@@ -18,11 +18,11 @@ from pinxit.cli.train.options import (
     Pictures,
     Quiet,
     RunFolder,
-    adapting,
-    asked,
+    config_changes,
     config_of,
+    lora_changes,
+    open_init_from,
     run_stages,
-    started_from,
 )
 
 
@@ -44,7 +44,7 @@ def train_dalle(
         bool, typer.Option(help="With --init-from: keep the preset's models and tokens, and carry over what fits.")
     ] = False,
     device: Device = "auto",
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -67,13 +67,15 @@ def train_dalle(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE)
+    init = open_init_from(init_from, RECIPE)
     if grow and init is None:
         raise UsageError("--grow carries over what fits of a checkpoint: name one by --init-from.")
     grows = grow or read_start(out).get("grow", False)
     config = config_of(out, preset, RECIPE, presets, None if grows else init)
-    named = {"data.source": data, "data.pictures": pictures} | adapting(lora, [f"plans.{stage}" for stage in TRAINED])
-    config = override(config, asked(named, changes))
+    named = {"data.source": data, "data.pictures": pictures} | lora_changes(
+        lora, [f"plans.{stage}" for stage in TRAINED]
+    )
+    config = override(config, config_changes(named, changes))
     if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
     run_stages(DalleRun(out, config, device, not quiet, init, grow), stages, train, stop, table if dry_run else None)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.options import Device, EngineChoice, EngineOption
 from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Captioned,
@@ -18,11 +18,11 @@ from pinxit.cli.train.options import (
     Pictures,
     Quiet,
     RunFolder,
-    adapting,
-    asked,
+    config_changes,
     config_of,
+    lora_changes,
+    open_init_from,
     run_stages,
-    started_from,
 )
 
 
@@ -49,7 +49,7 @@ def train_imagen(
     init_from: InitFrom = None,
     lora: Lora = None,
     device: Device = "auto",
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -78,15 +78,15 @@ def train_imagen(
     from pinxit.weights.checkpoint import Checkpoint
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE, UNCLIP)
+    init = open_init_from(init_from, RECIPE, UNCLIP)
     if isinstance(init, Checkpoint) and init.recipe == UNCLIP:
         init = decoder_start(init)
     config = config_of(out, preset, RECIPE, presets, init)
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
-    named |= adapting(lora, [f"stages.{stage}.plan" for stage in config.cascade])
-    config = presets.changed(config, asked(named, changes))
+    named |= lora_changes(lora, [f"stages.{stage}.plan" for stage in config.cascade])
+    config = presets.changed(config, config_changes(named, changes))
     if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
     run_stages(ImagenRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

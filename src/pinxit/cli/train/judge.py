@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.console import print_lines
-from pinxit.cli.options import LARGEST, Device, Engine, EngineOption
+from pinxit.cli.options import LARGEST, Device, EngineChoice, EngineOption
 from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import Changes, RunFolder
 
@@ -26,7 +26,7 @@ def train_judge(
     ] = None,
     changes: Changes = None,
     device: Device = "auto",
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
 ) -> None:
     """Train the judge of `pinxit eval world` on renders of the world.
@@ -38,7 +38,7 @@ def train_judge(
     """
     from pinxit.config import override
     from pinxit.recipes.judge.judge import RECIPE, config_for, parse_world, train
-    from pinxit.training.parallel import here
+    from pinxit.training.parallel import join_ranks
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 
@@ -49,5 +49,5 @@ def train_judge(
     outcome, folder = train(config, out, device, init=init)
     if outcome.signalled:
         raise typer.Exit(130)
-    if outcome.finished and here().lead:
+    if outcome.finished and join_ranks().lead:
         print_lines(str(folder))

@@ -13,7 +13,7 @@ from pinxit.cli.console import print_lines
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
     from pinxit.recipes.published import Start
-    from pinxit.recipes.staging import Ended, Run
+    from pinxit.recipes.staging import Run, RunOutcome
     from pinxit.training.stop import Stop
 
 C = TypeVar("C")
@@ -46,7 +46,7 @@ DryRun = Annotated[bool, typer.Option(help="Print parameters, operations, memory
 Quiet = Annotated[bool, typer.Option(help="No progress on stderr.")]
 
 
-def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]:
+def config_changes(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]:
     """Changes for `config.override`: the fields whose option was given, then those of --set.
 
     Raises UsageError for a field that both give, with different values; --lora is of all networks, of which --set may
@@ -62,7 +62,7 @@ def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]
     return [f"{name}={value}" for name, value in given.items()] + list(changes or [])
 
 
-def adapting(rank: int | None, plans: Sequence[str]) -> dict[str, Any]:
+def lora_changes(rank: int | None, plans: Sequence[str]) -> dict[str, Any]:
     """The fields that --lora sets: the LoRA rank of each plan."""
     return {f"{plan}.lora": rank for plan in plans}
 
@@ -85,7 +85,7 @@ def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], i
     return config if init is None else presets.with_models(config, init)
 
 
-def started_from(names: Sequence[str] | None, *recipes: str, activation: Activation | None = None) -> Start | None:
+def open_init_from(names: Sequence[str] | None, *recipes: str, activation: Activation | None = None) -> Start | None:
     """The checkpoint or published weights that --init-from names.
 
     Raises CheckpointError when there are none of these recipes, UsageError for an `activation` of no weights or of
@@ -93,7 +93,7 @@ def started_from(names: Sequence[str] | None, *recipes: str, activation: Activat
     """
     from pinxit.errors import CheckpointError, UsageError
     from pinxit.models.clip import CLIPConfig
-    from pinxit.recipes.starts import open_start
+    from pinxit.recipes.initial_weights import open_start
     from pinxit.weights.public_clip import check_activation
 
     if not names:
@@ -112,7 +112,7 @@ def started_from(names: Sequence[str] | None, *recipes: str, activation: Activat
 def run_stages(
     run: R,
     stages: str | None,
-    train: Callable[[R, Sequence[str] | None, Stop], Ended],
+    train: Callable[[R, Sequence[str] | None, Stop], RunOutcome],
     stop: Stop,
     table: Callable[[R, Sequence[str] | None], str] | None = None,
 ) -> None:
@@ -124,11 +124,11 @@ def run_stages(
     conclude(run, train(run, chosen, stop))
 
 
-def conclude(run: Run[Any], ended: Ended) -> None:
+def conclude(run: Run[Any], ended: RunOutcome) -> None:
     """Print the path of the checkpoint once all is done; exit with 130 if Ctrl-C ended it."""
-    from pinxit.training.parallel import here
+    from pinxit.training.parallel import join_ranks
 
     if ended.signalled:
         raise typer.Exit(130)
-    if not ended.stopped and "checkpoint" in ended.finished and here().lead:
+    if not ended.stopped and "checkpoint" in ended.finished and join_ranks().lead:
         print_lines(str(run.path("checkpoint")))

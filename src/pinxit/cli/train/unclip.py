@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.options import Device, EngineChoice, EngineOption
 from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Captioned,
@@ -18,11 +18,11 @@ from pinxit.cli.train.options import (
     Pictures,
     Quiet,
     RunFolder,
-    adapting,
-    asked,
+    config_changes,
     config_of,
+    lora_changes,
+    open_init_from,
     run_stages,
-    started_from,
 )
 
 
@@ -48,7 +48,7 @@ def train_unclip(
     init_from: InitFrom = None,
     lora: Lora = None,
     device: Device = "auto",
-    engine: EngineOption = Engine.local,
+    engine: EngineOption = EngineChoice.local,
     workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -75,11 +75,11 @@ def train_unclip(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE, BASE, KARLO)  # an Imagen's base becomes the decoder
+    init = open_init_from(init_from, RECIPE, BASE, KARLO)  # an Imagen's base becomes the decoder
     if (init is not None and init.recipe == KARLO) or is_run_of(out, KARLO):
         if preset is not None or clip is not None:
             raise UsageError("--preset and --clip are not for a Karlo, which has networks and a CLIP of its own.")
-        asked_of = asked({"data.source": data, "pictures": pictures}, changes)
+        asked_of = config_changes({"data.source": data, "pictures": pictures}, changes)
         run = karlo.run_of(out, init, lora, asked_of, device, not quiet)
         if not dry_run and by_ray(engine, workers, out, run.config, quiet):
             return
@@ -91,8 +91,8 @@ def train_unclip(
     named = {"data.source": data, "decoder.pictures": pictures}
     networks = ["decoder", *(f"priors.{prior.name}" for prior in config.priors)]
     networks += [f"upsamplers.{one.name}" for one in config.upsamplers]
-    named |= adapting(lora, [f"{network}.plan" for network in networks])
-    config = presets.changed(config, asked(named, changes))
+    named |= lora_changes(lora, [f"{network}.plan" for network in networks])
+    config = presets.changed(config, config_changes(named, changes))
     if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
     run_stages(UnclipRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from pinxit.data.decode import decode, read_file
-from pinxit.data.transforms import fit, to_tensor
+from pinxit.data.transforms import preprocess, to_tensor
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.models.ambient import opening, own_settings
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dtypes import fast_products
+from pinxit.models.torch_defaults import torch_defaults, torch_defaults_for_loading
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.clip.engine import Engine, Precision, compiled, pick_engine
 from pinxit.recipes.published import fitting_of
@@ -72,7 +72,7 @@ class ClipEncoder:
         self.size, self.width = model.config.vision.size, model.config.embed
 
     @classmethod
-    @opening()
+    @torch_defaults_for_loading()
     def open(
         cls,
         name_or_path: str | Path,
@@ -142,7 +142,7 @@ class ClipEncoder:
     def read(self, path: str | Path) -> Picture:
         """The picture in a file, resized and cropped for the model. Raises ItemError when it cannot be used."""
         fitting = self.model.fitting
-        return fit(decode(read_file(path), str(path), least=fitting.side or self.size), self.size, fitting)
+        return preprocess(decode(read_file(path), str(path), least=fitting.side or self.size), self.size, fitting)
 
     def pictures(self, pictures: Sequence[Picture]) -> Vectors:
         """Unit rows [N, E] of pictures of any size, resized and cropped for the model unless they have its size.
@@ -172,7 +172,9 @@ class ClipEncoder:
         check_pixels(*pictures)
         own = (self.size, self.size)
         return to_tensor(
-            np.stack([one if one.shape[:2] == own else fit(one, self.size, self.model.fitting) for one in pictures])
+            np.stack(
+                [one if one.shape[:2] == own else preprocess(one, self.size, self.model.fitting) for one in pictures]
+            )
         )
 
     def texts(self, texts: Sequence[str], cut: bool = False) -> Vectors:
@@ -190,7 +192,7 @@ class ClipEncoder:
         """Unit rows [N, E] of token ids int64 [N, L]."""
         return self._encoded(self.model.encode_text, ids)
 
-    @own_settings()
+    @torch_defaults()
     @torch.inference_mode()
     def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
         vectors: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.errors import UsageError, install
-from pinxit.models.method import Method
+from pinxit.models.method import MethodModule
 
 Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["fp32", "bf16"]
@@ -86,7 +86,7 @@ def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tens
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns that shapes become constants, which is intended
         shape = [openvino.PartialShape(list(piece.shape))]
-        converted = openvino.convert_model(Method(encode, owner), example_input=piece, input=shape)
+        converted = openvino.convert_model(MethodModule(encode, owner), example_input=piece, input=shape)
     hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
     streams = {"NUM_STREAMS": threads} if divided else {"PERFORMANCE_HINT": "LATENCY"}
     run = core().compile_model(converted, "CPU", hints | streams)

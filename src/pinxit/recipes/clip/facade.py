@@ -102,7 +102,7 @@ class Clip:
             return searching.by_picture(opened, self.encoder, Path(like), top)
         return searching.by_text(opened, self.encoder, sentence or "", top)
 
-    def probe(self, train: str | Path, test: str | Path, *, seed: int = 0) -> probes.Probed:
+    def probe(self, train: str | Path, test: str | Path, *, seed: int = 0) -> probes.ProbeResult:
         """A linear classifier on frozen features; each folder holds a sub-folder of pictures for each class."""
         for folder in (train, test):
             if not Path(folder).is_dir():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import PinxitError, UsageError, install
-from pinxit.files import replacing
+from pinxit.files import atomic_file
 
 if TYPE_CHECKING:
     from usearch.index import Index as Graph
@@ -43,7 +43,7 @@ def read_graph(path: Path, view: bool) -> Graph | None:
 
 def write_graph(graph: Graph, path: Path) -> None:
     """Write a graph atomically. Raises PinxitError when that fails."""
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         try:
             graph.save(str(temporary))
         except RuntimeError as error:

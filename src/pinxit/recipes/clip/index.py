@@ -24,7 +24,7 @@ import numpy as np
 
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
-from pinxit.locks import alone_in
+from pinxit.locks import folder_lock
 from pinxit.models.layers import Activation
 from pinxit.recipes.clip.graph_files import new_graph, read_graph, write_graph
 from pinxit.recipes.clip.index_rows import AGAIN, CHUNK, Floats, Row, chunks_in, row_of, rows_of, vectors_in
@@ -85,7 +85,7 @@ class PictureIndex:
                 raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
             if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise UsageError(f"{folder} is not empty and holds no index: choose another folder.")
-            with alone_in(folder, f"the index {folder}"):
+            with folder_lock(folder, f"the index {folder}"):
                 if not (folder / MANIFEST).exists():  # no other process was quicker
                     write_json(folder / MANIFEST, about)
         opened = cls.open(folder)
@@ -130,7 +130,7 @@ class PictureIndex:
         if self._writing:  # nested
             yield
             return
-        with alone_in(self.folder, f"the index {self.folder}"):
+        with folder_lock(self.folder, f"the index {self.folder}"):
             self._writing = True
             try:
                 self._read()

@@ -24,7 +24,7 @@ HELD_OUT = 0.2  # share of the training pictures that chooses the strength
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeResult:
     """A probe and its accuracy."""
 
     strength: float  # C, see `functional.logistic`
@@ -60,7 +60,9 @@ def sweep(score: Callable[[float], float]) -> float:
     return grid[best]
 
 
-def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequence[str], seed: int = 0) -> Probed:
+def probe(
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequence[str], seed: int = 0
+) -> ProbeResult:
     """Fit on `train` (features [N, D], classes [N]) and score on `test`; a fifth of `train` chooses the strength.
 
     Raises DataError for fewer than two training pictures.
@@ -86,7 +88,7 @@ def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequ
     final = fit_logistic(normal(x), y, len(names), best)
     right = final(normal(test[0])).argmax(1) == test[1]
     per_class = {name: right[test[1] == place].double().mean().item() for place, name in enumerate(names)}
-    return Probed(best, score(best), right.double().mean().item(), per_class, final)
+    return ProbeResult(best, score(best), right.double().mean().item(), per_class, final)
 
 
 def accuracy(classifier: Linear, x_ND: Tensor, y_N: Tensor) -> float:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.data.streams import stored
-from pinxit.models.ambient import learning
+from pinxit.data.streams import has_pictures
+from pinxit.models.torch_defaults import torch_defaults_for_training
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.estimate import Stage
 from pinxit.recipes.published import Published
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, prepare_pictures, say
+from pinxit.recipes.staging import RunOutcome, fit_stage, learn_tokenizer, prepare_pictures, run_in_order, say
 from pinxit.recipes.warm_start import StartingRun, check_fits
 from pinxit.text.clip_tokenizer import MERGES_FILE, ClipTokenizer, clip_tokens
 from pinxit.training import state as states
@@ -48,7 +48,7 @@ class ClipRun(StartingRun[ClipRunConfig]):
         if stage == "tokenizer":  # published CLIPs have a merges file only
             return any((self.path(stage) / name).is_file() for name in (self.MARKS[stage], MERGES_FILE))
         if stage == "pictures":
-            return stored(self.path(stage))
+            return has_pictures(self.path(stage))
         return super().finished(stage)
 
     @property
@@ -56,8 +56,8 @@ class ClipRun(StartingRun[ClipRunConfig]):
         return ("clip",)
 
 
-@learning()
-def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
+@torch_defaults_for_training()
+def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> RunOutcome:
     """Run `stages` in their order as far as time allows. Raises UsageError for an unknown one or a changed config."""
 
     def step(name: str, stop: Stop) -> None:
@@ -78,7 +78,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         return name not in ("pictures", "checkpoint") and run.finished(name)  # pictures are compared with the data
 
     check_fits(run, [Stage("clip", run.config.plan, partial(ClipTask, run.config.training))])
-    return in_order(run, STAGES, stages, step, skip, stop)
+    return run_in_order(run, STAGES, stages, step, skip, stop)
 
 
 def held_out(run: ClipRun) -> int:

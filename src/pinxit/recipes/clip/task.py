@@ -23,7 +23,7 @@ from pinxit.data.transforms import to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.draws import RowStreams
 from pinxit.models.clip import CLIP, CLIPConfig
-from pinxit.recipes.batches import Augment, augmented, below, fitted, pick, unit_range
+from pinxit.recipes.batches import Augment, augmented, pick_caption, random_integers, resized, unit_range
 from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.training.draws import key, uniforms
 from pinxit.training.initial import network
@@ -95,7 +95,7 @@ class ClipTask:
         """Modules that the loss calls but that are not trained."""
         return [] if self.reconstruct is None else [self.reconstruct]
 
-    def hot(self) -> list[nn.Module]:
+    def modules_to_compile(self) -> list[nn.Module]:
         return [self.clip.visual, self.clip.text]
 
     @contextmanager
@@ -111,7 +111,7 @@ class ClipTask:
         """The temperature stays above 1/100 (section 2.5)."""
         self.clip.clamp_()
 
-    def apart(self) -> bool:
+    def can_fork(self) -> bool:
         return isinstance(self.bank, Bank)
 
     def batch(self, rows: Rows) -> Batch:
@@ -119,11 +119,13 @@ class ClipTask:
         assert self.bank is not None and self.tokenizer is not None
         seed, chosen = self.config.seed, self._rows(rows)
         chance = uniforms(seed, "clip captions", rows)[:, 0].tolist()
-        captions = [pick(self.bank.captions[row], one) for row, one in zip(chosen.tolist(), chance, strict=True)]
+        captions = [
+            pick_caption(self.bank.captions[row], one) for row, one in zip(chosen.tolist(), chance, strict=True)
+        ]
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.array([number_of(caption) for caption in captions], dtype=np.int64)
         chances = uniforms(seed, "clip augment", rows, 3)
-        pictures = augmented(fitted(self.bank.pictures[chosen], self.config.size), self.config.augment, chances)
+        pictures = augmented(resized(self.bank.pictures[chosen], self.config.size), self.config.augment, chances)
         parts = {"pictures": pictures, "ids": ids, "same": same}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
 
@@ -160,7 +162,7 @@ class ClipTask:
         texts = torch.cat([self.clip.encode_text(part.to(device)).float() for part in torch.split(ids, SCORED)])
         right = 0
         for start in range(0, len(rows), SCORED):
-            x = to_tensor(fitted(self.bank.pictures[rows[start : start + SCORED]], self.config.size)).to(device)
+            x = to_tensor(resized(self.bank.pictures[rows[start : start + SCORED]], self.config.size)).to(device)
             best = (self.clip.encode_image(self._at_side(x)).float() @ texts.T).argmax(1).tolist()
             right += sum(different[k] == one for k, one in zip(best, captions[start : start + SCORED], strict=True))
         return {"zero_shot": right / len(rows)}
@@ -213,5 +215,5 @@ class ClipTask:
         blocks = Rows(rows.first, rows.batch, 0, round(self.config.reconstructed * rows.batch))
         edges = np.arange(blocks.count + 1) * rows.batch // max(1, blocks.count)
         chance = uniforms(self.config.seed, "clip redrawn", blocks)[:, 0]
-        chosen: Places = edges[:-1] + below(np.diff(edges).tolist(), chance)
+        chosen: Places = edges[:-1] + random_integers(np.diff(edges).tolist(), chance)
         return chosen[(chosen >= rows.start) & (chosen < rows.start + rows.count)] - rows.start

@@ -33,7 +33,7 @@ def stored(run: DalleRun) -> dict[int, int]:
     data = run.config.data
     if data.stream:
         return {}
-    pictures = estimate.kept(data.source, data.size, data.pictures)
+    pictures = estimate.bank_size(data.source, data.size, data.pictures)
     return {data.size: pictures + (data.ranking if run.grouped else 0)}
 
 
@@ -49,7 +49,7 @@ def _clip(config: DalleConfig) -> ClipTask:
     )
 
 
-TASKS: dict[str, Callable[[DalleConfig], estimate.Sketched]] = {
+TASKS: dict[str, Callable[[DalleConfig], estimate.EstimableTask]] = {
     "dvae": DVAETask,
     "transformer": TransformerTask,
     "clip": _clip,

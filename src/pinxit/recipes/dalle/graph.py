@@ -2,11 +2,11 @@
 
 | stage | worker | from | to |
 |---|---|---|---|
-| `text` | `Each` | the job's `PaintRequest` | a `TokenRequest` a candidate: text tokens, seed, sampling settings |
+| `text` | `FunctionWorker` | the job's `PaintRequest` | a `TokenRequest` a candidate: text tokens, seed, settings |
 | `tokens` | `TokenWorker` | a `TokenRequest` | a `TokenResult`: the h x w codes that the transformer drew one by one |
-| `pixels` | `Each` | codes | a `Candidate`: the picture that the dVAE's decoder makes of them |
-| `embed` | `Each` | candidates | the same with their CLIP embeddings |
-| `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
+| `pixels` | `FunctionWorker` | codes | a `Candidate`: the picture that the dVAE's decoder makes of them |
+| `embed` | `FunctionWorker` | candidates | the same with their CLIP embeddings |
+| `rank` | `FunctionWorker`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
 
 `pipelines.engine` moves items from stage to stage; a worker computes as many of one stage as its tile has rows for.
 """
@@ -32,7 +32,7 @@ from pinxit.pipelines.rank import encode_fixed
 from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
 from pinxit.pipelines.tokens import TokenWorker, rows_of
 from pinxit.pipelines.work import WorkItem
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.recipes.dalle.holes import Hole, paste_known
 from pinxit.recipes.ranking import CPU_PICTURES, Ranker, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
@@ -72,9 +72,11 @@ def graph(parts: Parts) -> Graph:
     rows = max(2, parts.rows or rows_of(lanes))  # a guided picture takes two of one tile
     (decoder,) = lanes.run([partial(CachedDecoder, parts.transformer, rows, int8=parts.int8)])
     stages = [
-        Stage("text", Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),
+        Stage("text", FunctionWorker(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),
         Stage("tokens", TokenWorker(decoder, lanes), weight=1.0, shown="pixels"),
-        Stage("pixels", Each(lambda items: pictures(parts, items), pictures_a_call(parts), lanes), weight=0.02),
+        Stage(
+            "pixels", FunctionWorker(lambda items: pictures(parts, items), pictures_a_call(parts), lanes), weight=0.02
+        ),
         *ranking_stages(parts.ranker, lanes),
     ]
     return Graph(stages, {"paint": ROUTE})

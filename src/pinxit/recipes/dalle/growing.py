@@ -38,7 +38,7 @@ class Tokens:
     vocab: int
 
 
-class Grown(Mapping[str, Tensor]):
+class GrownWeights(Mapping[str, Tensor]):
     """Weights for `module` (called `name` in its recipe), grown from the weights `before`, whose tokens are `old`.
 
     Each is made when it is asked for, so that only one is in memory beside the model; on ranks that keep only their
@@ -50,7 +50,7 @@ class Grown(Mapping[str, Tensor]):
         self.of_tokens = TOKEN_ROWS.get(name, ())
         self.rows = _shared_rows(old.tokenizer, new.tokenizer)
         strange = not new.tokenizer.rows().keys() <= old.tokenizer.rows().keys()
-        self.partly = drawn_anew(name, self.fresh, before, new.vocab - old.vocab, strange)
+        self.partly = newly_initialised(name, self.fresh, before, new.vocab - old.vocab, strange)
 
     def __getitem__(self, key: str) -> Tensor:
         value = own_rows(self.fresh[key])
@@ -67,7 +67,7 @@ class Grown(Mapping[str, Tensor]):
         return len(self.fresh)
 
 
-def drawn_anew(
+def newly_initialised(
     name: str, fresh: Mapping[str, Tensor], before: Mapping[str, Tensor], more: int, strange: bool
 ) -> frozenset[str]:
     """The names of the weights `fresh` of the module `name` that `before` lacks, or has only a part of.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.data.transforms import square_of
+from pinxit.data.transforms import square_bounds
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def below_rows(grid: int, keep_rows: int) -> Hole:
 
 
 def inside_box(grid: int, width: int, height: int, box: PixelBox, size: int) -> Hole:
-    """Redraw `box`, in pixels of a picture of `width` x `height` that `transforms.square` brings to `size` pixels.
+    """Redraw `box`, in pixels of a picture of `width` x `height` that `transforms.square_crop` brings to `size` pixels.
 
     Raises UsageError when the box is empty or lies outside the square that is kept.
     """
@@ -43,7 +43,7 @@ def inside_box(grid: int, width: int, height: int, box: PixelBox, size: int) -> 
             f"--box {left},{top},{right},{bottom} must be left,top,right,bottom "
             f"inside the picture of {width}x{height} pixels."
         )
-    across, down = square_of(width, height, size)
+    across, down = square_bounds(width, height, size)
     hole = np.zeros((grid, grid), bool)
     hole[_cells(top, bottom, down, grid), _cells(left, right, across, grid)] = True
     if not hole.any():
@@ -57,7 +57,7 @@ def under_mask(grid: int, mask: Mask, size: int) -> Hole:
     `size`: as in `inside_box`. Raises UsageError if there is none.
     """
     height, width = mask.paint.shape
-    across, down = (list(_pixels(kept, grid)) for kept in square_of(width, height, size))
+    across, down = (list(_pixels(kept, grid)) for kept in square_bounds(width, height, size))
     hole = np.array([[mask.paint[rows, columns].any() for columns in across] for rows in down])
     if not hole.any():
         raise UsageError("the mask paints nothing in the centre square that is painted on.")

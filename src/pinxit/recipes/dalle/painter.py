@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit import __version__
 from pinxit.config import to_dict
-from pinxit.data.transforms import square
+from pinxit.data.transforms import square_crop
 from pinxit.errors import UsageError
-from pinxit.models.ambient import opening
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.graph import Graph
 from pinxit.recipes.dalle.config import SamplingConfig
@@ -23,9 +23,9 @@ from pinxit.recipes.dalle.graph import Completion, Parts, graph
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, under_mask
 from pinxit.recipes.jobs import Watch
 from pinxit.recipes.painting import Painter
-from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.requests import PaintRequest
+from pinxit.recipes.stage_placement import USUAL, Placings, check_placings
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.types import Mask, Prompt, Ranked, check_pixels
@@ -80,7 +80,7 @@ class DallePainter(Painter):
         } | ({"int8": True} if int8 else {})
 
     @classmethod
-    @opening()
+    @torch_defaults_for_loading()
     def from_checkpoint(
         cls,
         checkpoint: Checkpoint,
@@ -172,7 +172,7 @@ class DallePainter(Painter):
         check_pixels(picture)
         behind = int((~hole).flatten()[hole.argmax() :].sum())
         weight = 1 / (max(behind, 1) * self.ranker.scale)
-        return replace(asked, more=Completion(square(picture, self.size), hole, weight))
+        return replace(asked, more=Completion(square_crop(picture, self.size), hole, weight))
 
     def _graph(self) -> Graph:
         parts = (self.dvae, self.transformer, self.tokenizer, self.ranker, self.device)

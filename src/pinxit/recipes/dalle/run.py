@@ -13,13 +13,13 @@ import numpy as np
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.stream_codes import KIND, StreamCodes
-from pinxit.data.streams import Stream, stored
+from pinxit.data.streams import Stream, has_pictures
 from pinxit.errors import DataError, UsageError
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.recipes.dalle.config import DalleConfig
-from pinxit.recipes.dalle.growing import Grown, Tokens, drawn_anew
+from pinxit.recipes.dalle.growing import GrownWeights, Tokens, newly_initialised
 from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
 from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun, note_start
@@ -97,7 +97,7 @@ class DalleRun(StartingRun[DalleConfig]):
             return all_encoded(self, "codes", KIND)
         if stage == "pictures":
             ranked = not self.grouped or (self.path("ranking") / MANIFEST).is_file()
-            return ranked and stored(self.path(stage))
+            return ranked and has_pictures(self.path(stage))
         return super().finished(stage)
 
     @property
@@ -161,14 +161,14 @@ class DalleRun(StartingRun[DalleConfig]):
             return weights
         old = Tokens(Tokenizer.open(self.init.folder), self._vocab_before(self.init))
         new = Tokens(self.tokenizer(), self.config.vocab)
-        return {name: Grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
+        return {name: GrownWeights(name, task.modules()[name], state, old, new) for name, state in weights.items()}
 
     def lacks(self, task: Task) -> list[str]:
         if self.init is None or not self.grows(task.name) or self.started(task.name):
             return super().lacks(task)
         more, found = self.config.vocab - self._vocab_before(self.init), list[str]()
         for name, module in task.modules().items():
-            anew = drawn_anew(name, module.state_dict(), self.init.state(name), more, self.renews_tokens)
+            anew = newly_initialised(name, module.state_dict(), self.init.state(name), more, self.renews_tokens)
             found += [f"{name}/{key}" for key in anew]
         return found
 

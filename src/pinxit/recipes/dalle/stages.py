@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from pinxit.data.sources import open_training
 from pinxit.data.streams import Stream
-from pinxit.models.ambient import learning
+from pinxit.models.torch_defaults import torch_defaults_for_training
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle import estimate
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
@@ -21,15 +21,23 @@ from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import DvaeRowEncoder
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, prepare_pictures, showing, store_bank
+from pinxit.recipes.staging import (
+    RunOutcome,
+    fit_stage,
+    learn_tokenizer,
+    prepare_pictures,
+    progress_callback,
+    run_in_order,
+    store_bank,
+)
 from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
 
 
-@learning()
-def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+@torch_defaults_for_training()
+def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> RunOutcome:
     """Run `stages` (None: all) in their order as far as time allows; finished ones are skipped.
 
     Raises UsageError for an unknown stage, a config that no longer fits the run, or a stage whose predecessors are not
@@ -41,7 +49,7 @@ def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None 
 
     asked = STAGES if stages is None else stages
     check_fits(run, [estimate.stage(run.config, name) for name in TRAINED if name in asked])
-    return in_order(run, STAGES, asked, step, lambda name: name in TRAINED and run.finished(name), stop)
+    return run_in_order(run, STAGES, asked, step, lambda name: name in TRAINED and run.finished(name), stop)
 
 
 def pictures(run: DalleRun, stop: Stop) -> None:
@@ -78,7 +86,7 @@ def codes(run: DalleRun, stop: Stop) -> None:
     if isinstance(pictures, Stream):
         encode_missing(run, "codes", pictures, DvaeRowEncoder(run.dvae(), pick_device(run.device)), stop)
         return
-    with showing(run, "codes", stop) as progress:
+    with progress_callback(run, "codes", stop) as progress:
         encode_bank(run, progress)
 
 

@@ -14,7 +14,7 @@ from pinxit.data.transforms import augment_dvae, to_pictures, to_tensor
 from pinxit.functional.laplace import dvae_objective, mse
 from pinxit.functional.schedules import cosine
 from pinxit.models.dvae import DVAE
-from pinxit.recipes.batches import fitted, unit_range
+from pinxit.recipes.batches import resized, unit_range
 from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.training.draws import key, row_rngs, row_streams
 from pinxit.training.initial import network
@@ -46,7 +46,7 @@ class DVAETask:
     def modules(self) -> dict[str, nn.Module]:
         return {"dvae": self.dvae}
 
-    def hot(self) -> list[nn.Module]:
+    def modules_to_compile(self) -> list[nn.Module]:
         return [self.dvae.encoder, self.dvae.decoder]
 
     def batch(self, rows: Rows) -> Batch:
@@ -81,7 +81,7 @@ class DVAETask:
     def preview(self) -> Picture | None:
         """Some pictures of the bank, and their reconstructions below them."""
         assert self.bank is not None
-        pictures = fitted(self.bank.pictures[:SHOWN], self.config.dvae.size)
+        pictures = resized(self.bank.pictures[:SHOWN], self.config.dvae.size)
         x = to_tensor(pictures).to(next(self.dvae.parameters()).device)
         back = to_pictures(self.dvae.decode_codes(self.dvae.encode_codes(x)))
         return sheet([*pictures, *back], columns=len(pictures))

@@ -21,7 +21,7 @@ from pinxit.models.transformer import TokenTransformer
 from pinxit.pipelines.run import run
 from pinxit.pipelines.token_tile import TokenRequest
 from pinxit.pipelines.tokens import TokenWorker
-from pinxit.recipes.batches import pick
+from pinxit.recipes.batches import pick_caption
 from pinxit.recipes.dalle.codebook_init import init_from_codebook
 from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.training.draws import key, row_rngs, uniforms
@@ -71,7 +71,7 @@ class TransformerTask:
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer}
 
-    def apart(self) -> bool:
+    def can_fork(self) -> bool:
         return not isinstance(self.codes, StreamCodes)
 
     def batch(self, rows: Rows) -> Batch:
@@ -80,7 +80,9 @@ class TransformerTask:
         seed, noise = self.config.seed, self.config.noise
         chance, dropped = uniforms(seed, "transformer captions", rows, 2).T
         order = self._order(rows, key(seed, "transformer order"))
-        captions = [pick(self.captions[row], one) for row, one in zip(order.tolist(), chance.tolist(), strict=True)]
+        captions = [
+            pick_caption(self.captions[row], one) for row, one in zip(order.tolist(), chance.tolist(), strict=True)
+        ]
         text = self._encoded(captions, rows)
         text[dropped < noise.caption_drop] = 0
         codes = self.codes[order].reshape(rows.count, -1).astype(np.int64)
@@ -110,7 +112,7 @@ class TransformerTask:
             "codes": torch.zeros(size, config.image_tokens, dtype=torch.int64),
         }
 
-    def hot(self) -> list[nn.Module]:
+    def modules_to_compile(self) -> list[nn.Module]:
         return list(self.transformer.blocks)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 
 from pinxit.errors import CheckpointError
 from pinxit.functional.guidance import Thresholding
-from pinxit.models.ambient import opening
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.models.unet import UNet
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.deepfloyd.reading import CleanCaptions
@@ -26,7 +26,7 @@ from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.text.encoders import TextEncoder, open_text_encoder, place_of
-from pinxit.text.frozen import FrozenEncoder, Precision, Running
+from pinxit.text.frozen import EncoderOptions, FrozenEncoder, Precision
 from pinxit.training.precision import pick_device
 from pinxit.weights.deepfloyd import load_deepfloyd
 from pinxit.weights.diffusers_unet import reading
@@ -41,7 +41,7 @@ BASE = SamplingConfig("ancestral", 100, guidance=7.0)  # as in the published sam
 LARGE = SamplingConfig("ancestral", upsampler_steps=50, upsampler_guidance=4.0, augmentation=0.25)
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_painter(
     folder: str | Path,
     *,
@@ -82,7 +82,7 @@ def open_painter(
     )
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_upsampler(
     folder: str | Path,
     *,
@@ -195,6 +195,6 @@ def _captions(
     if text is not None or (folder / "text_encoder" / "config.json").is_file():
         place = folder if text is None else text
         return CleanCaptions(open_text_encoder(place, on, TEXT_TOKENS, precision, padded=True, known=known))
-    if isinstance(known, FrozenEncoder) and known.runs(Running(TEXT_TOKENS, on, precision, padded=True)):
+    if isinstance(known, FrozenEncoder) and known.runs(EncoderOptions(TEXT_TOKENS, on, precision, padded=True)):
         return CleanCaptions(known)
     raise CheckpointError(f"{folder} has no text_encoder: give the folder of its T5 encoder as text.")

@@ -51,14 +51,14 @@ class UNetDenoiser:
         """Predicted clean pictures, float32, and a learned variance's fraction in [-1, 1] (None if it is fixed)."""
         z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
         with fast_products(self.device, self.autocast):
-            answer = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
+            answer = network_output(self.unet, z_BCHW, sigma_B, self.config, conditions)
         if self.compiled:
             answer = answer.clone()  # the next call overwrites the graph's output
-        prediction, fraction = split(answer.float(), self.config)
+        prediction, fraction = split_variance(answer.float(), self.config)
         return Denoised(x0_from(self.config.prediction, prediction, z_BCHW, sigma_B), fraction)
 
 
-class Switching:
+class SwitchingDenoiser:
     """Two networks for one trajectory: `last` predicts where sigma is less than `below`, `first` elsewhere."""
 
     def __init__(self, first: UNetDenoiser, last: UNetDenoiser, below: float) -> None:
@@ -85,7 +85,7 @@ class Switching:
         return Denoised(x0, torch.where(late, after.fraction, before.fraction))
 
 
-def predicted(
+def network_output(
     unet: UNet, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
 ) -> Tensor:
     """The network's output for `z`, in its own parametrisation, with the channels of a learned variance."""
@@ -93,7 +93,7 @@ def predicted(
     return answer
 
 
-def split(answer: Tensor, config: DiffusionConfig) -> tuple[Tensor, Tensor | None]:
+def split_variance(answer: Tensor, config: DiffusionConfig) -> tuple[Tensor, Tensor | None]:
     """The prediction, and the fraction in [-1, 1] that parametrises a learned variance; None where it is fixed."""
     if config.variance == "fixed":
         return answer, None

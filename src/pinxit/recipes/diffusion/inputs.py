@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pinxit.functional.bsr import degraded, gaussian_blur
 from pinxit.functional.draws import Draws, RowStreams
-from pinxit.recipes.batches import Chance, below
+from pinxit.recipes.batches import Chance, random_integers
 from pinxit.recipes.diffusion.config import Corrupt
 
 
@@ -47,5 +47,5 @@ def cropped(
     whole = pictures.shape[1]
     if side == whole:
         return pictures
-    corners = grid * below((whole - side) // grid + 1, chance_B2)
+    corners = grid * random_integers((whole - side) // grid + 1, chance_B2)
     return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])

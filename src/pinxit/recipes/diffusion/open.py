@@ -19,9 +19,9 @@ from pinxit.recipes.diffusion.reading import captions_of, painting_reader
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.placing import USUAL, Placing, Placings
+from pinxit.recipes.stage_placement import USUAL, Placing, Placings
 from pinxit.text.encoders import TextEncoder
-from pinxit.text.frozen import Precision, Running
+from pinxit.text.frozen import EncoderOptions, Precision
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
@@ -122,7 +122,7 @@ def reader_of(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | Non
     if about.learned is not None:
         model = TextTransformer(about.learned)
         checkpoint.load_into(TEXT, model)
-        running = Running(about.length, on, precision)
+        running = EncoderOptions(about.length, on, precision)
         return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=running)
     reader = painting_reader(about, on, precision, known)
     if reader.fingerprint != checkpoint.settings["reader"]:

@@ -8,7 +8,7 @@ from typing import Any
 from pinxit import __version__
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import karras_sigmas
-from pinxit.models.ambient import own_settings
+from pinxit.models.torch_defaults import torch_defaults
 from pinxit.pipelines.denoise import Denoiser
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.diffusion.conditions import Captions
@@ -89,7 +89,7 @@ class DiffusionPainter(Painter):
         return self.captions.unknown_words(text)
 
 
-@own_settings()
+@torch_defaults()
 def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, ...]:
     """The sigmas of a sampler, descending to 0: by `steps` on a `grid`, or by a `spacing`."""
     if spacing := settings.get("spacing"):

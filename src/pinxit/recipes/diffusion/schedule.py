@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import Level, Prediction, Schedule, betas, even_sigmas, sigma_at, time_of_sigma
-from pinxit.functional.posterior import Steps
+from pinxit.functional.posterior import ScheduleCoefficients
 from pinxit.functional.respacing import descending_sigmas, kept_timesteps, nearest_timestep
 from pinxit.schema import Finite, NotNegative, Positive, Whole, check_fields
 
@@ -57,7 +57,7 @@ class DiffusionConfig:
             betas(self.schedule, self.steps)  # raises UsageError for too few
 
     @property
-    def table(self) -> Steps:
+    def table(self) -> ScheduleCoefficients:
         """The coefficients of the discrete schedule at each of its T steps."""
         assert self.steps, "a continuous schedule has no steps"
         return _table(self.schedule, self.steps)
@@ -126,5 +126,5 @@ class DiffusionConfig:
 
 
 @cache
-def _table(schedule: Schedule, T: int) -> Steps:
-    return Steps.of(betas(schedule, T))
+def _table(schedule: Schedule, T: int) -> ScheduleCoefficients:
+    return ScheduleCoefficients.of(betas(schedule, T))

@@ -11,7 +11,7 @@ from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_texts import StreamTexts
 from pinxit.data.streams import Stream
 from pinxit.recipes.run_sidecars import sidecar_folder
-from pinxit.recipes.staging import Run, showing, workers
+from pinxit.recipes.staging import Run, progress_callback, workers
 from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
@@ -23,11 +23,11 @@ def store_pictures(run: Run[Any], name: str, size: int, count: int, stop: Stop) 
     """Draw or read pictures of `size` px into the folder `name`, at most `count`."""
     data = run.config.data
     if data.stream:
-        with showing(run, name, stop) as progress:
+        with progress_callback(run, name, stop) as progress:
             build_stream(data.source, size, count, run.path(name), progress)
         return
     names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other data have fixed captions
-    with showing(run, name, stop) as progress:
+    with progress_callback(run, name, stop) as progress:
         source = open_training(data.source, size, run.config.seed, **names)
         build_bank(source, count, run.path(name), workers(count), progress)
 
@@ -47,6 +47,6 @@ def open_texts(run: Run[Any], name: str, bank: Bank | Stream, encoder: TextEncod
 def store_texts(run: Run[Any], name: str, bank: Bank, encoder: TextEncoder, stop: Stop, label: str = "texts") -> None:
     """Encode a bank's captions into the folder `name`, so that training need not do it."""
     config, at_once = run.config, AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
-    with showing(run, label, stop) as progress:
+    with progress_callback(run, label, stop) as progress:
         folder, kept, script = run.path(name), config.text.stored, config.data.script
         build_embeddings(bank, encoder, folder, kept, at_once, config.seed, progress, script)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from pinxit.data.bank import Bank
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
-from pinxit.data.writing_systems import Script, readable
+from pinxit.data.writing_systems import Script, captions_in
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import learned_range_loss, squared_error
@@ -27,10 +27,10 @@ from pinxit.functional.holes import WHOLE, random_holes, with_holes
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.functional.tokens import PAD
 from pinxit.models.unet import UNet
-from pinxit.recipes.batches import below, pick
+from pinxit.recipes.batches import pick_caption, random_integers
 from pinxit.recipes.diffusion.conditions import noising_of, texts
 from pinxit.recipes.diffusion.config import StageConfig
-from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser, network_output, split_variance
 from pinxit.recipes.diffusion.inputs import blurred, corrupted, cropped, signed
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.text.learned import LearnedText
@@ -93,10 +93,10 @@ class DiffusionTask:
     def modules(self) -> dict[str, nn.Module]:
         return {self.name: self.unet} | ({TEXT: self.learned.model} if self.learned else {})
 
-    def hot(self) -> list[nn.Module]:
+    def modules_to_compile(self) -> list[nn.Module]:
         return [self.unet]
 
-    def apart(self) -> bool:
+    def can_fork(self) -> bool:
         """Not where a frozen language model reads captions as they come, on the GPU."""
         return isinstance(self.bank, Bank) and (not self.config.unet.text or self.stored is not None)
 
@@ -114,7 +114,7 @@ class DiffusionTask:
         """The shortest caption of each picture, encoded, and the picture's embedding; nothing is dropped."""
         assert self.bank is not None
         order = self.bank.order(rows, key(self.seed, f"{self.name} order")).tolist()
-        captions = [min(readable(self.bank.captions[row], self.script), key=len) for row in order]
+        captions = [min(captions_in(self.bank.captions[row], self.script), key=len) for row in order]
         return self._understood(self._read(captions)) | {"image": self._embeddings(order)}
 
     def blank(self, size: int) -> Batch:
@@ -146,9 +146,9 @@ class DiffusionTask:
         if self.noise and "sequence" in conditions:
             conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, draws)
         z = q_sample(x0, noise, sigma_B)
-        predict = partial(predicted, self.unet, z, sigma_B, about, conditions)
+        predict = partial(network_output, self.unet, z, sigma_B, about, conditions)
         dropping = f"{self.name} dropout {rows.position}"
-        prediction, fraction = split(
+        prediction, fraction = split_variance(
             seeded(predict, self.seed, dropping) if self.config.unet.dropout else predict(), about
         )
         if fraction is None:
@@ -161,7 +161,7 @@ class DiffusionTask:
         """Drawn for the bank's first captions; above the true pictures: from embeddings alone, or enlarged."""
         if self.bank is None or self.reader is None:
             return None
-        captions = [readable(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
+        captions = [captions_in(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
         device = next(self.unet.parameters()).device
         seen = bool(self.config.unet.image)  # then no caption is told, by which it could draw and be blind
         told = self._read([""] * len(captions) if seen else captions)
@@ -196,11 +196,11 @@ class DiffusionTask:
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
         dropped = drop < self.drop
         if self.stored is not None:
-            which = np.where(dropped, -1, below([self.stored.count(row) for row in found], chance))
+            which = np.where(dropped, -1, random_integers([self.stored.count(row) for row in found], chance))
             sequence, mask = self.stored.rows(found, which.tolist())
             return {"sequence": sequence, "mask": mask & torch.from_numpy(~dropped)[:, None]}
-        texts = (readable(self.bank.captions[row], self.script) for row in found)
-        captions = [pick(several, one) for several, one in zip(texts, chance.tolist(), strict=True)]
+        texts = (captions_in(self.bank.captions[row], self.script) for row in found)
+        captions = [pick_caption(several, one) for several, one in zip(texts, chance.tolist(), strict=True)]
         return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
 
     def _image(self, found: Sequence[int], rows: Rows) -> Batch:

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from pinxit.config import to_dict
-from pinxit.data.transforms import square, to_pictures, to_tensor
+from pinxit.data.transforms import square_crop, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.sampling import normals
-from pinxit.models.ambient import opening
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.work import Job
-from pinxit.pipelines.worker import Each, SideBySide
+from pinxit.pipelines.worker import FunctionWorker, ParallelExecutor
 from pinxit.recipes.diffusion.conditions import Captions, Conditions, Noising, noising_of
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.window import Window, nothing_kept
@@ -116,7 +116,7 @@ class Upsampler:
         """All upsamplers of the cascade up to this one, which is the last."""
         return [*(self.before.chain if self.before else ()), self]
 
-    def making(self, size: int) -> Upsampler:
+    def for_size(self, size: int) -> Upsampler:
         """The one of its chain that makes pictures of `size` px. Raises UsageError when none does."""
         stage = next((one for one in self.chain if one.size == size), None)
         if stage is None:
@@ -159,7 +159,7 @@ class Upsampler:
         return enlarged
 
     @cached_property
-    @opening()
+    @torch_defaults_for_loading()
     def graph(self) -> Graph:
         """Its stages, and the route `enlarge` through all of them, from a `Ranked` picture to the same at `size`."""
         lanes = Lanes(self.denoiser.device)
@@ -179,9 +179,11 @@ class Upsampler:
         first = next(one for one in reversed(self.chain) if one.low <= size or one.before is None)
         return [name for one in self.chain if one.size >= first.size for name in one._names]
 
-    def _stages(self, lanes: SideBySide) -> list[Stage]:
+    def _stages(self, lanes: ParallelExecutor) -> list[Stage]:
         low, up = self._names
-        smaller = Each(lambda items: [self._request(item.job.request, item.value) for item in items], lanes=lanes)
+        smaller = FunctionWorker(
+            lambda items: [self._request(item.job.request, item.value) for item in items], lanes=lanes
+        )
         worker = DenoiseWorker(
             self.denoiser, self.tile, lanes, lambda request, x0: replace(request.about, picture=as_picture(x0))
         )
@@ -213,7 +215,7 @@ class Upsampler:
 
     def _smaller(self, one: Ranked) -> Conditions:
         """The conditions `low_res` and `augmentation` of a picture, whose noise depends on its seed and candidate."""
-        small = to_tensor(square(one.picture, self.low, "area")[None]) * 2 - 1
+        small = to_tensor(square_crop(one.picture, self.low, "area")[None]) * 2 - 1
         if self.config.corrupt != "noise":
             return {name: rows[0] for name, rows in self.noising.plain(small, self.size).items()}
         noise = next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size)))

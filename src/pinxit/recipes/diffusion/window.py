@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from pinxit.data.decode import MOST_PIXELS
-from pinxit.data.transforms import square, to_tensor
+from pinxit.data.transforms import square_crop, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.holes import with_holes
 from pinxit.recipes.diffusion.conditions import Conditions
@@ -47,7 +47,7 @@ class Window:
         lasts = -(-np.arange(1, size + 1) * side // size)  # one past the last pixel that overlaps
         rows = np.stack([self.paint[a:b].any(0) for a, b in zip(firsts, lasts, strict=True)])
         paint = np.stack([rows[:, a:b].any(1) for a, b in zip(firsts, lasts, strict=True)], 1)
-        return Window(square(self.picture, size, "area" if size < side else "bicubic"), paint)
+        return Window(square_crop(self.picture, size, "area" if size < side else "bicubic"), paint)
 
     def conditions(self, size: int) -> Conditions:
         """`masked` [4, size, size], the condition of a network that paints inside holes."""
@@ -57,7 +57,7 @@ class Window:
 
     def pasted(self, painted: Picture) -> Picture:
         """`painted`, of any size, inside the mask; every other pixel is the window's own, bit for bit."""
-        fitting = square(painted, len(self.picture), "bicubic")
+        fitting = square_crop(painted, len(self.picture), "bicubic")
         return np.where(self.paint[:, :, None], fitting, self.picture)
 
 
@@ -67,7 +67,7 @@ def nothing_kept(size: int) -> Conditions:
 
 
 @dataclass(frozen=True)
-class Framed:
+class PositionedWindow:
     """A window with its position in the whole picture, beyond whose edges it may reach."""
 
     window: Window
@@ -76,7 +76,7 @@ class Framed:
     corner: tuple[int, int]  # top and left of the window in the picture; may be negative
 
     @classmethod
-    def of(cls, whole: Picture, mask: Mask) -> Framed:
+    def of(cls, whole: Picture, mask: Mask) -> PositionedWindow:
         """A square that contains all that is painted: as wide as the picture's shorter side if that is enough, else as
         its longer side.
 

@@ -11,7 +11,7 @@ from pinxit.recipes.diffusion.task import DiffusionTask, countable
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.staging import check_names
-from pinxit.text.frozen import Running
+from pinxit.text.frozen import EncoderOptions
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import SMALLEST, Tokenizer
 
@@ -32,7 +32,7 @@ def stored(config: ImagenConfig) -> dict[int, int]:
     if config.data.stream:
         return {}
     learning = [stage for stage in config.stages if stage.plan.images]
-    return {stage.size: estimate.kept(config.data.source, stage.size, stage.pictures) for stage in learning}
+    return {stage.size: estimate.bank_size(config.data.source, stage.size, stage.pictures) for stage in learning}
 
 
 def stage(config: ImagenConfig, name: str) -> estimate.Stage:
@@ -46,5 +46,7 @@ def _task(config: ImagenConfig, name: str) -> DiffusionTask:
     shape, reader = (config.text.length, about.unet.text), None
     if config.text.learned is not None and name == config.cascade[0]:  # it is trained with the base
         words = Tokenizer.train(("any",), SMALLEST)  # costs do not depend on what its tokens are
-        reader = LearnedText(TextTransformer(config.text.learned), words, running=Running(config.text.length, "meta"))
+        reader = LearnedText(
+            TextTransformer(config.text.learned), words, running=EncoderOptions(config.text.length, "meta")
+        )
     return DiffusionTask(name, about, config.seed, shape, reader=reader, teaches=True)

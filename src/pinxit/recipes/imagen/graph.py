@@ -2,10 +2,10 @@
 
 | stage | worker | from | to |
 |---|---|---|---|
-| `text` | `Each` | the job's `PaintRequest` | a `DenoiseRequest` a candidate: the text's vectors, noise levels |
+| `text` | `FunctionWorker` | the job's `PaintRequest` | a `DenoiseRequest` a candidate: text vectors, noise levels |
 | `denoise` | `DenoiseWorker` | a `DenoiseRequest` | a `Candidate`: the base's picture, sampled from noise |
-| `embed` | `Each` | candidates | the same with their CLIP embeddings |
-| `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
+| `embed` | `FunctionWorker` | candidates | the same with their CLIP embeddings |
+| `rank` | `FunctionWorker`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
 
 If kept pictures are enlarged, the stages of `recipes.diffusion.upsampler` follow: for every upsampler of the cascade
 one that noises the smaller picture (conditioning augmentation) and one that denoises the larger.
@@ -20,7 +20,7 @@ from torch import Tensor
 from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.painter import levels
@@ -45,7 +45,7 @@ def graph(parts: Parts) -> Graph:
     """The stages, and the route of a prompt through them."""
     lanes = Lanes(parts.denoiser.device)
     stages = [
-        Stage("text", Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),
+        Stage("text", FunctionWorker(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),
         Stage("denoise", DenoiseWorker(parts.denoiser, parts.tile, lanes, candidate), weight=1.0),
         *ranking_stages(parts.ranker, lanes),
     ]

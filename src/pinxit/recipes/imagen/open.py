@@ -7,8 +7,8 @@ from types import MappingProxyType
 import torch
 
 from pinxit.errors import CheckpointError
-from pinxit.models.ambient import opening
 from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.open import (
@@ -25,9 +25,9 @@ from pinxit.recipes.diffusion.open import (
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.painter import ImagenPainter
-from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.recipes.published import Start
 from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.stage_placement import USUAL, Placings, check_placings
 from pinxit.text.clip_tokenizer import clip_tokens
 from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
@@ -35,7 +35,7 @@ from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.zoo import find
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_painter(
     checkpoint: Checkpoint,
     *,
@@ -69,7 +69,7 @@ def open_painter(
     )
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_upsampler(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
 ) -> Upsampler:

@@ -12,7 +12,7 @@ from pinxit.data.bank import Bank
 from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
 from pinxit.data.stream_texts import KIND, StreamTexts
-from pinxit.data.streams import Stream, stored
+from pinxit.data.streams import Stream, has_pictures
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
 from pinxit.recipes.diffusion.reading import training_reader
@@ -24,7 +24,7 @@ from pinxit.recipes.run_sidecars import all_encoded
 from pinxit.recipes.staging import say
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder
-from pinxit.text.frozen import Running
+from pinxit.text.frozen import EncoderOptions
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
@@ -160,7 +160,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if stage == "texts":
             return not self.config.text.stored or all(map(self._texts_read, self.conditional))
         if stage == "pictures":
-            return all(map(stored, self.banks))
+            return all(map(has_pictures, self.banks))
         return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
@@ -211,7 +211,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         else:
             model = TextTransformer(built)
             model.load_state_dict(states.read_weights(self.path(first), TEXT))
-        return LearnedText(model, Tokenizer.open(self.path("tokenizer")), running=Running(text.length))
+        return LearnedText(model, Tokenizer.open(self.path("tokenizer")), running=EncoderOptions(text.length))
 
     @cached_property
     def frozen(self) -> TextEncoder:

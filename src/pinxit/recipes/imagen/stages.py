@@ -8,7 +8,7 @@ import torch
 
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
-from pinxit.models.ambient import learning
+from pinxit.models.torch_defaults import torch_defaults_for_training
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen import estimate
@@ -16,14 +16,14 @@ from pinxit.recipes.imagen.open import open_ranker
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
 from pinxit.recipes.run_sidecars import encode_missing
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer
+from pinxit.recipes.staging import RunOutcome, fit_stage, learn_tokenizer, run_in_order
 from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.stop import Stop
 
 
-@learning()
-def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+@torch_defaults_for_training()
+def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> RunOutcome:
     """Run `stages` (None: all of the run's) in their order as far as time allows.
 
     Raises UsageError for an unknown one or a changed config, CheckpointError for a ranker that could not be opened to
@@ -57,7 +57,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
     asked = every if stages is None else stages
     open_ranker(run.config.ranker, torch.device("cpu"))  # refused now, not when training has ended
     check_fits(run, [estimate.stage(run.config, name) for name in run.trained if name in asked])
-    return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+    return run_in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 
 def _pictures(run: ImagenRun, stop: Stop) -> None:

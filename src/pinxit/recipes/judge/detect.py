@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pinxit.functional.boxes import Box, Detection, Detections, suppress
 from pinxit.functional.detection import peaks
-from pinxit.models.detector import Described, Detector, DetectorConfig, Found
-from pinxit.models.reader import spelled
+from pinxit.models.detector import Detector, DetectorConfig, ObjectPredictions, PicturePredictions
+from pinxit.models.letter_reader import spelled
 from pinxit.recipes.judge.gallery_losses import BOARDS, board_of
 from pinxit.recipes.judge.targets import flat_forms
 
@@ -22,7 +22,7 @@ UNSURE = 0.05  # least probability of a relation that is reported
 LEGIBLE = 0.2  # least score of a detection whose words are read
 
 
-class Spotted(NamedTuple):
+class RawDetections(NamedTuple):
     """Detections of all pictures, before they are described: one row each."""
 
     picture: Tensor  # int64 [M]
@@ -37,7 +37,7 @@ def detect(detector: Detector, pictures_B3HW: Tensor) -> list[Detections]:
     config, output = detector.config, detector(pictures_B3HW)
     score, name, cell = peaks(output.heat, MOST_FOUND)
     picture_M, place_M = (score >= FAINT).nonzero(as_tuple=True)
-    spotted = Spotted(picture_M, *(part[picture_M, place_M] for part in (name, cell, score)))
+    spotted = RawDetections(picture_M, *(part[picture_M, place_M] for part in (name, cell, score)))
     here: list[list[Detection]] = [[] for _ in pictures_B3HW]
     for picture, one in zip(picture_M.tolist(), _detections(detector, pictures_B3HW, output, spotted), strict=True):
         here[picture].append(one)
@@ -64,7 +64,9 @@ def attributes_of(config: DetectorConfig) -> frozenset[str]:
     return frozenset(sense for sense, words in heads.items() if words)
 
 
-def _detections(detector: Detector, pictures: Tensor, output: Found, spotted: Spotted) -> list[Detection]:
+def _detections(
+    detector: Detector, pictures: Tensor, output: PicturePredictions, spotted: RawDetections
+) -> list[Detection]:
     config, score_M = detector.config, spotted.score.tolist()
     described = detector.describe(output, spotted.picture, spotted.name, spotted.cell)
     boxes = _boxes(config, spotted.cell, described)
@@ -92,7 +94,7 @@ def _detections(detector: Detector, pictures: Tensor, output: Found, spotted: Sp
     ]
 
 
-def _boxes(config: DetectorConfig, cell_M: Tensor, described: Described) -> list[Box]:
+def _boxes(config: DetectorConfig, cell_M: Tensor, described: ObjectPredictions) -> list[Box]:
     corner = torch.stack([cell_M % config.grid, cell_M // config.grid], 1)
     middle = (corner + 0.5 + described.offset) / config.grid
     half = described.extent.exp() / 2
@@ -101,7 +103,7 @@ def _boxes(config: DetectorConfig, cell_M: Tensor, described: Described) -> list
 
 
 def _outfits(
-    detector: Detector, output: Found, spotted: Spotted, described: Described
+    detector: Detector, output: PicturePredictions, spotted: RawDetections, described: ObjectPredictions
 ) -> list[tuple[tuple[str, str], ...]]:
     """For each detection the (colour, garment) pairs that it wears."""
     config = detector.config
@@ -110,7 +112,7 @@ def _outfits(
     dressed = worn.any(1).nonzero()[:, 0]
     if not len(dressed):
         return result
-    some = Described(*(part[dressed] for part in described))
+    some = ObjectPredictions(*(part[dressed] for part in described))
     colours = detector.dress(output, spotted.picture[dressed], spotted.cell[dressed], some).argmax(2).tolist()
     for i, here, wears in zip(dressed.tolist(), colours, worn[dressed].tolist(), strict=True):
         result[i] = tuple(
@@ -122,7 +124,7 @@ def _outfits(
 
 
 def _words(
-    detector: Detector, pictures: Tensor, spotted: Spotted, names: list[str], boxes: list[Box]
+    detector: Detector, pictures: Tensor, spotted: RawDetections, names: list[str], boxes: list[Box]
 ) -> dict[int, str]:
     """The words read on detections that can carry any, by their rows."""
     readable = [i for i, name in enumerate(names) if name in BOARDS and spotted.score[i] >= LEGIBLE]

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pinxit.functional.draws import Draws
-from pinxit.models.detector import Described, Detector, Found
-from pinxit.models.reader import BLANK
+from pinxit.models.detector import Detector, ObjectPredictions, PicturePredictions
+from pinxit.models.letter_reader import BLANK
 from pinxit.recipes.judge.targets import ANY_COLOUR, NOT_WORN, Objects
 from pinxit.training.plan import Batch
 
@@ -39,7 +39,13 @@ def flags_loss(logits: Tensor, truth: Tensor, ruled_out: Tensor, known: Tensor) 
 
 
 def gallery_loss(
-    model: Detector, output: Found, described: Described, true: Objects, cell_M: Tensor, named_M: Tensor, truth: Batch
+    model: Detector,
+    output: PicturePredictions,
+    described: ObjectPredictions,
+    true: Objects,
+    cell_M: Tensor,
+    named_M: Tensor,
+    truth: Batch,
 ) -> dict[str, Tensor]:
     """The losses of the heads that the config has, by name.
 

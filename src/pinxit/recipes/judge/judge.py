@@ -19,20 +19,20 @@ from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
 from pinxit.files import write_json
 from pinxit.functional.boxes import Detection, Detections
-from pinxit.models.ambient import learning, opening, own_settings
 from pinxit.models.detector import Detector, DetectorConfig
+from pinxit.models.torch_defaults import torch_defaults, torch_defaults_for_loading, torch_defaults_for_training
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
 from pinxit.recipes.judge.hard_scenes import SEED, HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
-from pinxit.recipes.staging import entered
+from pinxit.recipes.staging import run_entered
 from pinxit.recipes.warm_start import START, check_start, note_start, read_start
 from pinxit.schema import Count, Seed, checked, plain_number
 from pinxit.training import runs, state
 from pinxit.training.initial import in_shards
-from pinxit.training.loop import Outcome, Plan, Stop, check_weights, fit, lacking
+from pinxit.training.loop import Outcome, Plan, Stop, check_weights, fit, missing_weights
 from pinxit.training.lora import check_adapts, check_rank
-from pinxit.training.parallel import here
+from pinxit.training.parallel import join_ranks
 from pinxit.training.precision import pick_device
 from pinxit.types import check_pixels
 from pinxit.weights.checkpoint import Checkpoint, Part, Store, open_checkpoint, save_checkpoint
@@ -110,7 +110,7 @@ class Judge:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    @opening()
+    @torch_defaults_for_loading()
     def open(cls, name_or_folder: str | Path, device: str = "auto") -> Judge:
         """A shipped judge by its name, or one from a checkpoint folder. Raises CheckpointError when there is none."""
         checkpoint = open_checkpoint(find(name_or_folder), RECIPE)
@@ -124,7 +124,7 @@ class Judge:
         """What it reports besides names, boxes, colours, flat forms, styles and grounds (`Detections.attributes`)."""
         return attributes_of(self.detector.config)
 
-    @own_settings()
+    @torch_defaults()
     def detect(self, pictures: Sequence[Picture], batch: int = 64) -> list[Detections]:
         """The detections in each picture (uint8 [H, W, 3], resized to the judge's size if needed), `batch` at a time.
 
@@ -188,7 +188,7 @@ def _described(one: Detection) -> str:
     return " ".join(part for part in (one.colour, one.name, *further) if part)
 
 
-@learning()
+@torch_defaults_for_training()
 def train(
     config: JudgeConfig, out: Path, device: str = "auto", progress: bool = True, init: Checkpoint | None = None
 ) -> tuple[Outcome, Path]:
@@ -198,9 +198,9 @@ def train(
     will be. Raises PinxitError where `out` belongs to another run, was started from another judge, or another process
     is training in it, and for a LoRA of random weights.
     """
-    stage, folder, ranks = out / "detector", out / RECIPE, here(pick_device(device))
+    stage, folder, ranks = out / "detector", out / RECIPE, join_ranks(pick_device(device))
     weights = None if init is None else {"detector": init.state("detector")}
-    with entered(out, partial(_enter, config, out, init), ranks):
+    with run_entered(out, partial(_enter, config, out, init), ranks):
         with in_shards(ranks, config.plan.shard):
             task = build(config)
         outcome = fit(task, config.plan, stage, device, progress, stop=Stop(), init=weights)
@@ -234,7 +234,7 @@ def _check_fits(config: JudgeConfig, init: Checkpoint | None) -> None:
             raise UsageError(f"{init.folder} was trained for other {name} than this run's: leave --init-from out.")
     check_weights(detector, "detector", values)
     if config.plan.lora:
-        check_rank({"detector": detector}, config.plan.lora, lacking(detector, "detector", values))
+        check_rank({"detector": detector}, config.plan.lora, missing_weights(detector, "detector", values))
 
 
 def keep(config: JudgeConfig, stage: Path, folder: Path) -> None:

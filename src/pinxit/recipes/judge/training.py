@@ -20,7 +20,7 @@ from pinxit.errors import DataError
 from pinxit.functional.corruption import FACE, corrupted, faced, repainted
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.functional.draws import RowStreams
-from pinxit.models.detector import Described, Detector, DetectorConfig
+from pinxit.models.detector import Detector, DetectorConfig, ObjectPredictions
 from pinxit.recipes.judge.gallery_losses import answer_loss, board_of, gallery_loss, letters_loss
 from pinxit.recipes.judge.targets import (
     ANY_COLOUR,
@@ -87,7 +87,7 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
 
 
 def _description_loss(
-    described: Described, true: Objects, named_M: Tensor, config: DetectorConfig
+    described: ObjectPredictions, true: Objects, named_M: Tensor, config: DetectorConfig
 ) -> dict[str, Tensor]:
     off_middle = true.centre - true.centre.floor() - 0.5
     weight_M1 = named_M[:, None] / (2 * named_M.sum().clamp(min=1))
@@ -142,7 +142,7 @@ class JudgeTask:
     def modules(self) -> dict[str, torch.nn.Module]:
         return {"detector": self.detector}
 
-    def apart(self) -> bool:
+    def can_fork(self) -> bool:
         return True
 
     def batch(self, rows: Rows) -> Batch:

@@ -86,7 +86,7 @@ class KarloEmbedder:
         return self.conditions("") | {"image": self.without.to(self.device)}
 
 
-class Projected:
+class UnnormalisedClip:
     """Karlo's CLIP as an `ImageTextEncoder` for `data.vectors`, except that its embeddings are not normalised."""
 
     def __init__(self, embedder: KarloEmbedder) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 from pinxit.errors import CheckpointError
-from pinxit.models.ambient import opening
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.conditions import Captions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
-from pinxit.recipes.diffusion.denoiser import Switching
+from pinxit.recipes.diffusion.denoiser import SwitchingDenoiser
 from pinxit.recipes.diffusion.open import DTYPES, packed_denoiser, usual_precision
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.karlo.embedder import KarloEmbedder
@@ -49,7 +49,7 @@ SAMPLING = SamplingConfig(  # as in the published samplers
 IMAGINING = PriorSampling("prior", tries=1, guidance=4.0, sampler="ancestral", steps=25)
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_painter(folder: str | Path, *, device: str = "auto", precision: Precision | None = None) -> KarloPainter:
     """Open a folder of Karlo, such as karlo-v1-alpha: to paint if it has a prior, to vary pictures if an image_encoder.
 
@@ -85,7 +85,7 @@ def open_painter(folder: str | Path, *, device: str = "auto", precision: Precisi
     )
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_upsampler(
     folder: str | Path,
     *,
@@ -118,7 +118,7 @@ def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Pre
     both = [packed_denoiser(unet, about, size, on, precision) for unet in (first, last)]
     below = float(about.table.sigma[1])  # the second network makes only the last step
     noising = Noising(way="bicubic")
-    denoiser, name = Switching(both[0], both[1], below), place.resolve().name
+    denoiser, name = SwitchingDenoiser(both[0], both[1], below), place.resolve().name
     provenance = {"upsampler_hash": sampled_hash([*_places(place), place / "super_res_scheduler"])}
     return Upsampler(denoiser, config, SAMPLING, captions, noising=noising, name=name, provenance=provenance)
 

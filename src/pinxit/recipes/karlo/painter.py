@@ -12,7 +12,7 @@ from pinxit.recipes.unclip.painter import UnclipPainter
 
 if TYPE_CHECKING:
     from pinxit.recipes.requests import PaintRequest
-    from pinxit.recipes.unclip.graph import Start
+    from pinxit.recipes.unclip.graph import SamplingStart
     from pinxit.types import Latent, Picture, Prompt
 
 
@@ -26,7 +26,7 @@ class KarloPainter(UnclipPainter):
         self.check_varies()
         return super().invert(pictures, **how)
 
-    def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
+    def varying(self, asked: PaintRequest, picture: Picture, start: SamplingStart | None = None) -> PaintRequest:
         """As `Manipulation.varying`. Raises UsageError if there is no image tower."""
         self.check_varies()
         return super().varying(asked, picture, start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pinxit.files import replacing_folder, write_text
+from pinxit.files import atomic_folder, write_text
 from pinxit.recipes.karlo.run import KarloRun
 from pinxit.training import state as states
 from pinxit.weights.karlo import PRIOR
@@ -15,7 +15,7 @@ from pinxit.weights.manifest import CARD
 
 def write_checkpoint(run: KarloRun) -> None:
     """Write RUN/checkpoint: the published folder with the averaged weights of the trained networks."""
-    with replacing_folder(run.path("checkpoint")) as folder:
+    with atomic_folder(run.path("checkpoint")) as folder:
         save_karlo(Path(run.config.base), trained_states(run), folder)
         write_text(folder / CARD, _card(run))
 

@@ -16,14 +16,14 @@ from pinxit.data.stream_texts import KIND as READ_BESIDE
 from pinxit.data.stream_texts import StreamTexts
 from pinxit.data.stream_vectors import KIND as SEEN_BESIDE
 from pinxit.data.stream_vectors import StreamVectors
-from pinxit.data.streams import Stream, stored
+from pinxit.data.streams import Stream, has_pictures
 from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
 from pinxit.errors import CheckpointError
 from pinxit.recipes import estimate
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.karlo.config import KarloConfig, KarloPlans
-from pinxit.recipes.karlo.embedder import KarloEmbedder, Projected
+from pinxit.recipes.karlo.embedder import KarloEmbedder, UnnormalisedClip
 from pinxit.recipes.karlo.open import embedder_of
 from pinxit.recipes.karlo.published import RECIPE, open_karlo
 from pinxit.recipes.karlo.task import DecoderTask, KarloPairs, SuperTask
@@ -94,7 +94,7 @@ class KarloRun(StartingRun[KarloConfig]):
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "pictures":
-            return all(stored(self.path(name)) for name in self.banks)
+            return all(has_pictures(self.path(name)) for name in self.banks)
         if stage in SIDES and self.config.data.stream:
             return all_encoded(self, stage, SIDES[stage])
         return super().finished(stage)
@@ -113,7 +113,7 @@ class KarloRun(StartingRun[KarloConfig]):
     def pairs(self) -> KarloPairs:
         """The precomputed embeddings of pictures and captions, in the decoder's coordinates."""
         embedder, script = self.embedder, self.config.data.script
-        reader, sight, space = embedder.reader, Projected(embedder), embedder.space.to("cpu")
+        reader, sight, space = embedder.reader, UnnormalisedClip(embedder), embedder.space.to("cpu")
         if isinstance(stream := self.pictures(), Stream):
             seen = StreamVectors.open(stream, sidecar_folder(self, "vectors"), sight, script)
             return KarloPairs(seen, StreamTexts.open(stream, sidecar_folder(self, "texts"), reader, script), space)

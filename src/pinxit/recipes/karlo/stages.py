@@ -9,21 +9,21 @@ from pinxit.data.embeddings import build_embeddings
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.data.vectors import build_vectors
-from pinxit.models.ambient import learning
+from pinxit.models.torch_defaults import torch_defaults_for_training
 from pinxit.recipes.diffusion.stages import store_pictures
-from pinxit.recipes.karlo.embedder import Projected
+from pinxit.recipes.karlo.embedder import UnnormalisedClip
 from pinxit.recipes.karlo.release import write_checkpoint
 from pinxit.recipes.karlo.run import KarloRun, sketch
 from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import ClipRowEncoder
-from pinxit.recipes.staging import Ended, fit_stage, in_order, showing
+from pinxit.recipes.staging import RunOutcome, fit_stage, progress_callback, run_in_order
 from pinxit.recipes.unclip.checks import check_banks
 from pinxit.recipes.warm_start import check_fits
 from pinxit.training.stop import Stop
 
 
-@learning()
-def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+@torch_defaults_for_training()
+def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> RunOutcome:
     """Run `stages` (None: all) in their order, as far as time allows.
 
     Raises UsageError for an unknown stage, a changed config, or a folder without the image_encoder that a stage needs.
@@ -45,7 +45,7 @@ def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None 
     every = run.stages
     asked = every if stages is None else stages
     check_fits(run, [sketch(run, name) for name in run.trained if name in asked])
-    return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+    return run_in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 
 def _pictures(run: KarloRun, stop: Stop) -> None:
@@ -64,14 +64,18 @@ def _read(run: KarloRun, name: str, stop: Stop) -> None:
     seed, script = run.config.seed, run.config.data.script
     if isinstance(stream := run.pictures(), Stream):
         text = name == "texts"
-        encoder = TextRowEncoder(run.embedder.reader, script) if text else ClipRowEncoder(Projected(run.embedder))
+        encoder = (
+            TextRowEncoder(run.embedder.reader, script) if text else ClipRowEncoder(UnnormalisedClip(run.embedder))
+        )
         encode_missing(run, name, stream, encoder, stop)
         return
     _check_banks(run)  # again: `pictures` counts as finished although it has refused them
     bank = Bank.open(run.path("seen"))
-    with showing(run, name, stop) as progress:
+    with progress_callback(run, name, stop) as progress:
         if name == "texts":
             reader = run.embedder.reader
             build_embeddings(bank, reader, run.path(name), seed=seed, progress=progress, script=script)
         else:
-            build_vectors(bank, Projected(run.embedder), run.path(name), seed=seed, progress=progress, script=script)
+            build_vectors(
+                bank, UnnormalisedClip(run.embedder), run.path(name), seed=seed, progress=progress, script=script
+            )

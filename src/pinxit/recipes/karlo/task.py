@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.recipes.batches import below
+from pinxit.recipes.batches import random_integers
 from pinxit.recipes.diffusion.conditions import Conditions, Noising
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.task import DiffusionTask
@@ -81,7 +81,7 @@ class DecoderTask(DiffusionTask):
     def _text(self, found: Sequence[int], rows: Rows) -> Batch:
         assert self.pairs is not None
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
-        which = below([self.pairs.vectors.count(row) for row in found], chance).tolist()
+        which = random_integers([self.pairs.vectors.count(row) for row in found], chance).tolist()
         return dict(self.pairs.with_drops(found, which, drop >= self.drop))
 
     def _image(self, found: Sequence[int], rows: Rows) -> Batch:

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pinxit.data.transforms import square, to_tensor
+from pinxit.data.transforms import square_crop, to_tensor
 from pinxit.functional.vectors import slerp
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.graph import Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.rank import scores
 from pinxit.pipelines.work import WorkItem
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.requests import PaintRequest
-from pinxit.recipes.unclip.graph import Parts, Start, request
+from pinxit.recipes.unclip.graph import Parts, SamplingStart, request
 from pinxit.types import Filter, Ranked
 
 if TYPE_CHECKING:
@@ -49,13 +49,18 @@ class Blend:
 def stages(parts: Parts, lanes: Lanes) -> list[Stage]:
     """The stages of `ROUTE` that other routes do not have."""
     return [
-        Stage("ends", Each(lambda items: [inversion_requests(parts, item.job.request) for item in items], lanes=lanes)),
+        Stage(
+            "ends",
+            FunctionWorker(lambda items: [inversion_requests(parts, item.job.request) for item in items], lanes=lanes),
+        ),
         Stage(
             "interpolate",
-            Each(lambda items: [interpolated_requests(parts, item) for item in items], lanes=lanes),
+            FunctionWorker(lambda items: [interpolated_requests(parts, item) for item in items], lanes=lanes),
             gather=True,
         ),
-        Stage("order", Each(lambda items: [in_order(parts, item) for item in items], lanes=lanes), gather=True),
+        Stage(
+            "order", FunctionWorker(lambda items: [in_order(parts, item) for item in items], lanes=lanes), gather=True
+        ),
     ]
 
 
@@ -113,14 +118,14 @@ def ddim_request(
 ) -> DenoiseRequest:
     """Deterministic DDIM from a given noise, conditioned on an embedding and on no caption."""
     own_settings = dict(settings) | {"text": False}
-    return request(parts, own_settings, parts.embedder.space.encode(z_E), None, start=Start(noise, grid))
+    return request(parts, own_settings, parts.embedder.space.encode(z_E), None, start=SamplingStart(noise, grid))
 
 
 def decoder_input(parts: Parts, picture: Picture) -> Tensor:
     """The centre square at the decoder's size, [3, S, S] in [-1, 1]."""
     size = parts.config.size
     filtered: Filter = "area" if min(picture.shape[:2]) > size else "bicubic"
-    return to_tensor(square(picture, size, filtered)[None])[0] * 2 - 1
+    return to_tensor(square_crop(picture, size, filtered)[None])[0] * 2 - 1
 
 
 def sigmas(parts: Parts, steps: int) -> tuple[float, ...]:

@@ -32,7 +32,7 @@ def check_plans(
         raise UsageError("no prior has pictures to learn from: set one's plan.images.")
 
 
-def check_sight(init: Start, clip: ClipEncoder) -> None:
+def check_same_clip(init: Start, clip: ClipEncoder) -> None:
     """Raise UsageError if the unCLIP `init`, whose space is taken over, was trained on another CLIP's embeddings."""
     old = init.settings["sight"]
     if clip.fingerprint != old:

@@ -51,4 +51,4 @@ def _stored(run: UnclipRun) -> dict[int, int]:
     if run.config.data.stream:
         return {}
     source = run.config.data.source
-    return {one.size: estimate.kept(source, one.size, one.pictures) for one in run.banks.values()}
+    return {one.size: estimate.bank_size(source, one.size, one.pictures) for one in run.banks.values()}

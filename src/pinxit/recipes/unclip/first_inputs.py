@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pinxit.models.unet_conditioning import Conditioning, PictureEmbedding
 from pinxit.training.draws import seeded, torch_rng
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ def _examples(task: DiffusionTask, conditioning: Conditioning, count: int) -> tu
     """Embeddings [N, X], and what the base makes of their pictures' plainest captions: [N, E] and [N, KD]."""
     embeddings, vectors, tokens = [], [], []
     for first in range(0, count, AT_ONCE):
-        batch = task.shortest_captions(whole(first, AT_ONCE))
+        batch = task.shortest_captions(all_rows(first, AT_ONCE))
         vector, context = conditioning.read(batch["sequence"], batch["mask"])
         embeddings.append(batch["image"])
         tokens.append(averages(context, batch["mask"], task.config.unet.image_tokens).flatten(1))

@@ -2,11 +2,11 @@
 
 | stage | worker | from | to |
 |---|---|---|---|
-| `text` | `Each` | the job's `PaintRequest` | a `PriorRequest` a candidate: the prior's conditions of the caption |
+| `text` | `FunctionWorker` | the job's `PaintRequest` | a `PriorRequest` a candidate: the prior's conditions |
 | `prior` | `CoroutineWorker` | a `PriorRequest` | a `DenoiseRequest`, with an embedding sampled from the prior |
 | `decoder` | `DenoiseWorker` | a `DenoiseRequest` | a `Candidate`: a picture, sampled from noise |
-| `embed` | `Each` | candidates | the same with their CLIP embeddings |
-| `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
+| `embed` | `FunctionWorker` | candidates | the same with their CLIP embeddings |
+| `rank` | `FunctionWorker`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
 
 The route `vary` begins at `picture`, which encodes the picture by CLIP, and ends at `likeness`, which ranks by
 similarity to it. `draw` decodes given embeddings; `invert` is DDIM inversion. Upsamplers follow as in Imagen.
@@ -23,12 +23,12 @@ from torch import Tensor
 
 from pinxit.functional.guidance import Thresholding
 from pinxit.pipelines.coroutine import CoroutineWorker, StepGenerator
-from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker, Walk
+from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker, SamplerState
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.rank import best_first, scores
 from pinxit.pipelines.work import WorkItem
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.worker import FunctionWorker
 from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.painter import levels
@@ -68,7 +68,7 @@ class PriorRequest:
 
 
 @dataclass(frozen=True)
-class Start:
+class SamplingStart:
     """Where and how the decoder samples, if not from seeded noise by the painter's settings."""
 
     noise: Tensor | None = None  # x_T [C, H, W], at the first of `sigmas`
@@ -82,20 +82,20 @@ class Variation:
     """A picture to be varied."""
 
     picture: Picture
-    start: Start | None = None  # None: noise from the seed
+    start: SamplingStart | None = None  # None: noise from the seed
 
 
 class InversionWorker(DenoiseWorker):
     """DDIM inversion, which has no previews."""
 
-    def look(self, state: Walk) -> None:
+    def preview(self, state: SamplerState) -> None:
         """No preview."""
 
 
 def graph(parts: Parts) -> Graph:
     """The stages, and the routes through them."""
     lanes = Lanes(parts.denoiser.device)
-    text = Each(lambda items: [prior_requests(parts, item.job.request) for item in items], lanes=lanes)
+    text = FunctionWorker(lambda items: [prior_requests(parts, item.job.request) for item in items], lanes=lanes)
     stages = [
         Stage("text", text),
         Stage("prior", CoroutineWorker(lambda item: sample_prior(parts, item), lanes), weight=PRIOR_WEIGHT),
@@ -104,10 +104,13 @@ def graph(parts: Parts) -> Graph:
     ]
     route = [stage.name for stage in stages]
     stages += [
-        Stage("picture", Each(lambda items: [variations(parts, item.job.request) for item in items], lanes=lanes)),
+        Stage(
+            "picture",
+            FunctionWorker(lambda items: [variations(parts, item.job.request) for item in items], lanes=lanes),
+        ),
         Stage(
             "likeness",
-            Each(lambda items: [most_similar_first(parts, item) for item in items], lanes=lanes),
+            FunctionWorker(lambda items: [most_similar_first(parts, item) for item in items], lanes=lanes),
             gather=True,
         ),
         Stage("invert", InversionWorker(parts.denoiser, parts.tile, lanes), weight=1.0),
@@ -166,7 +169,7 @@ def request(
     seed: int = 0,
     candidate: int = 0,
     window: Any = None,
-    start: Start | None = None,
+    start: SamplingStart | None = None,
 ) -> DenoiseRequest:
     """The decoder's request: a picture with these coordinates of an embedding, and a caption (None: without one).
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import UsageError
-from pinxit.models.ambient import own_settings
+from pinxit.models.torch_defaults import torch_defaults
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.work import Job
 from pinxit.recipes.diffusion.painter import SETTINGS, DiffusionPainter
@@ -44,7 +44,7 @@ class Inversion(DiffusionPainter):
     def parts(self) -> Parts:
         """The loaded models."""
 
-    @own_settings()
+    @torch_defaults()
     def invert(
         self, pictures: Sequence[Picture], *, ddim_steps: int = STEPS, watch: Watch | None = None
     ) -> list[Latent]:
@@ -58,7 +58,7 @@ class Inversion(DiffusionPainter):
         noises = self._run("invert", requests, watch)
         return [Latent(z_E, noise) for z_E, noise in zip(embeddings, noises, strict=True)]
 
-    @own_settings()
+    @torch_defaults()
     def decode(
         self,
         latents: Sequence[Latent],

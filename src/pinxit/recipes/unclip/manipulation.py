@@ -16,14 +16,14 @@ from torch import Tensor
 from pinxit.errors import UsageError
 from pinxit.functional.samplers import SAMPLERS
 from pinxit.functional.vectors import shifted
-from pinxit.models.ambient import own_settings
+from pinxit.models.torch_defaults import torch_defaults
 from pinxit.pipelines.denoise import DenoiseRequest
-from pinxit.recipes.diffusion.window import Framed, Window
-from pinxit.recipes.jobs import PREVIEWS, Watch, together
+from pinxit.recipes.diffusion.window import PositionedWindow, Window
+from pinxit.recipes.jobs import PREVIEWS, Watch, collect_results
 from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.blending import Blend, interpolate, sigmas
-from pinxit.recipes.unclip.graph import Start, Variation, request
+from pinxit.recipes.unclip.graph import SamplingStart, Variation, request
 from pinxit.recipes.unclip.inversion import STEPS, Inversion, sub_progress
 from pinxit.texts import counted
 from pinxit.types import Latent, Mask, Prompt, check_pixels
@@ -48,7 +48,7 @@ class Manipulation(Inversion):
         """
         return self.vary_many([(picture, seed)], count=count, **how)[0]
 
-    @own_settings()
+    @torch_defaults()
     def vary_many(
         self,
         given: Sequence[tuple[Picture, int]],
@@ -77,20 +77,20 @@ class Manipulation(Inversion):
             )
         self.used_settings(settings, own_noise=eta is not None)
         asked = [self.asked(Prompt("", seed), drawn, count, settings, wordless=True) for _, seed in given]
-        starts: list[Start | None] = [None] * len(given)
+        starts: list[SamplingStart | None] = [None] * len(given)
         if eta is not None:
             grid = sigmas(self.parts, ddim_steps)
             SAMPLERS["ddim"].check(grid, {"eta": eta})  # before the inversion, which takes a while
             first = sub_progress(watch, 0, 1 / (1 + drawn))
             latents = self.invert([picture for picture, _ in given], ddim_steps=ddim_steps, watch=first)
             watch = sub_progress(watch, 1 / (1 + drawn), 1)
-            starts = [Start(one.noise, grid, options={"eta": eta}) for one in latents]
+            starts = [SamplingStart(one.noise, grid, options={"eta": eta}) for one in latents]
         jobs = [
             self.varying(one, picture, start) for one, (picture, _), start in zip(asked, given, starts, strict=True)
         ]
-        return together(lambda watch: self._serve(jobs, watch, previews, upsampler), len(jobs), watch)
+        return collect_results(lambda watch: self._serve(jobs, watch, previews, upsampler), len(jobs), watch)
 
-    def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
+    def varying(self, asked: PaintRequest, picture: Picture, start: SamplingStart | None = None) -> PaintRequest:
         """The request of `Painter.asked`, changed into one for variations of `picture`; nothing is computed."""
         check_pixels(picture)
         return replace(asked, more=Variation(picture, start), route="vary")
@@ -105,7 +105,7 @@ class Manipulation(Inversion):
             raise UsageError(f"{self.name} repaints a part of a picture: send a mask that says which.")
         return replace(asked, more=Window.centre(picture, mask))
 
-    @own_settings()
+    @torch_defaults()
     def blend(
         self,
         one: Picture,
@@ -143,7 +143,7 @@ class Manipulation(Inversion):
         check_pixels(one, other)
         return replace(asked, keep=None, more=Blend(one, other, ddim_steps), route="blend")
 
-    @own_settings()
+    @torch_defaults()
     def shift(
         self,
         picture: Picture,
@@ -178,7 +178,7 @@ class Manipulation(Inversion):
             latents, ddim_steps=ddim_steps, watch=sub_progress(watch, 1 / (1 + count), 1), previews=previews
         )
 
-    @own_settings()
+    @torch_defaults()
     def reconstruct(
         self,
         picture: Picture,
@@ -227,7 +227,7 @@ class Manipulation(Inversion):
         without white, and for a decoder that is not trained for inpainting.
         """
         self.check_edits()
-        framed = Framed.of(picture, mask)
+        framed = PositionedWindow.of(picture, mask)
         job = replace(self.asked(Prompt(prompt, seed), candidates, keep, settings), more=framed.window)
         (edits,) = self._serve([job], watch, previews, upsampler)
         return [replace(one, picture=framed.filled(one.picture)) for one in edits]

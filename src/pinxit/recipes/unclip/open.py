@@ -9,8 +9,8 @@ import torch
 
 from pinxit.config import from_dict
 from pinxit.errors import CheckpointError
-from pinxit.models.ambient import opening
 from pinxit.models.prior import build_prior
+from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
@@ -25,8 +25,8 @@ from pinxit.recipes.diffusion.open import (
     upsampler_stages,
 )
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.recipes.ranking import CPU_PICTURES
+from pinxit.recipes.stage_placement import USUAL, Placings, check_placings
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling
 from pinxit.recipes.unclip.embedder import Embedder
 from pinxit.recipes.unclip.painter import UnclipPainter
@@ -37,7 +37,7 @@ from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_painter(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", placings: Placings = MappingProxyType({})
 ) -> UnclipPainter:
@@ -66,7 +66,7 @@ def open_painter(
     )
 
 
-@opening()
+@torch_defaults_for_loading()
 def open_upsampler(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
 ) -> Upsampler:

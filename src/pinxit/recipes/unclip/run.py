@@ -14,7 +14,7 @@ from pinxit.data.stream_texts import KIND as TEXT_SIDECARS
 from pinxit.data.stream_texts import StreamTexts
 from pinxit.data.stream_vectors import KIND as VECTOR_SIDECARS
 from pinxit.data.stream_vectors import StreamVectors
-from pinxit.data.streams import Stream, stored
+from pinxit.data.streams import Stream, has_pictures
 from pinxit.data.vectors import MANIFEST as VECTORS
 from pinxit.data.vectors import Vectors
 from pinxit.errors import DataError, UsageError
@@ -121,7 +121,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "pictures":
-            return all(stored(self.path(name)) for name in (*self.banks, self.clip_pictures))
+            return all(has_pictures(self.path(name)) for name in (*self.banks, self.clip_pictures))
         if stage in SIDECARS and self.config.data.stream:
             wanted = stage != "texts" or self.config.text.stored
             return not wanted or all_encoded(self, stage, SIDECARS[stage])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import DataError
-from pinxit.files import read_json, replacing, write_json
+from pinxit.files import atomic_file, read_json, write_json
 from pinxit.recipes.unclip.space import Space, SpaceConfig
 from pinxit.schema import Share
 
@@ -34,7 +34,7 @@ class About(TypedDict):
 def write_space(folder: Path, space: Space, fingerprint: str, kept: float) -> None:
     """`fingerprint`: of the CLIP; `kept`: the fraction of its embeddings' variance that the space explains."""
     state: dict[str, Tensor] = {name: tensor.contiguous() for name, tensor in space.state_dict().items()}
-    with replacing(folder / TENSORS) as temporary:
+    with atomic_file(folder / TENSORS) as temporary:
         save_file(state, temporary)
     write_json(folder / FILE, {"config": to_dict(space.config), "fingerprint": fingerprint, "kept": kept})
 

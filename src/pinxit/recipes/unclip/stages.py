@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pinxit.data.bank import Bank
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import build_vectors
-from pinxit.models.ambient import learning
+from pinxit.models.torch_defaults import torch_defaults_for_training
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import ClipRowEncoder
-from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
+from pinxit.recipes.staging import RunOutcome, fit_stage, progress_callback, run_in_order, say
 from pinxit.recipes.unclip import estimate
-from pinxit.recipes.unclip.checks import check_banks, check_sight
+from pinxit.recipes.unclip.checks import check_banks, check_same_clip
 from pinxit.recipes.unclip.config import SPACE
 from pinxit.recipes.unclip.release import write_checkpoint
 from pinxit.recipes.unclip.run import UnclipRun
@@ -25,8 +25,8 @@ from pinxit.texts import counted
 from pinxit.training.stop import Stop
 
 
-@learning()
-def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+@torch_defaults_for_training()
+def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> RunOutcome:
     """Run `stages` (None: all of the run's) in their order until they are done or `stop` says so.
 
     Raises UsageError for an unknown one or a changed config.
@@ -54,9 +54,9 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
     every = run.stages
     asked = every if stages is None else stages
     if run.init is not None and SPACE in run.init.parts and not run.finished(SPACE):
-        check_sight(run.init, run.clip)
+        check_same_clip(run.init, run.clip)
     check_fits(run, [estimate.stage(run.config, name) for name in run.trained if name in asked])
-    return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+    return run_in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 
 def _pictures(run: UnclipRun, stop: Stop) -> None:
@@ -88,7 +88,7 @@ def _vectors(run: UnclipRun, stop: Stop) -> None:
         return
     bank, script = Bank.open(run.path(run.clip_pictures)), run.config.data.script
     _check_banks(run)
-    with showing(run, "vectors", stop) as progress:
+    with progress_callback(run, "vectors", stop) as progress:
         kept = run.config.text.stored or None
         build_vectors(bank, run.clip, run.path("vectors"), kept, run.config.seed, progress, script)
 

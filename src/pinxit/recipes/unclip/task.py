@@ -18,7 +18,7 @@ from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.vectors import dots
 from pinxit.models.prior import TokenPrior, build_prior
-from pinxit.recipes.batches import below
+from pinxit.recipes.batches import random_integers
 from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.recipes.unclip.config import PriorStage
@@ -109,7 +109,7 @@ class PriorTask:
         pairs = self.pairs
         numbers = pairs.vectors.order(rows, key(self.seed, f"{self.name} order")).tolist()
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
-        which = below([pairs.vectors.count(row) for row in numbers], chance).tolist()
+        which = random_integers([pairs.vectors.count(row) for row in numbers], chance).tolist()
         conditions, y = pairs.with_drops(numbers, which, drop >= self.config.drop), pairs.coordinates(numbers)
         batch = dict(conditions)
         if not self.config.network.buckets:

@@ -18,7 +18,7 @@ _MARGIN = 4  # the transparent border is 1/_MARGIN of the sprite on each side: m
 
 
 @dataclass(frozen=True, slots=True)
-class Guise:
+class SpriteVariant:
     """A sprite and how it is changed: by at most one of `outfit`, `material` and `opened`."""
 
     name: str
@@ -28,29 +28,29 @@ class Guise:
     opened: bool = False  # a cross-section
 
 
-def cutout(guise: Guise) -> Image.Image:
+def cutout(variant: SpriteVariant) -> Image.Image:
     """The sprite with this change: RGBA, cropped to what is visible."""
-    if guise.outfit:
-        return dressed(guise.name, guise.artist, guise.outfit)
-    if guise.material:
-        return made_of(guise.name, guise.artist, guise.material)
-    return (cut_open if guise.opened else raster)(guise.name, guise.artist)
+    if variant.outfit:
+        return dressed(variant.name, variant.artist, variant.outfit)
+    if variant.material:
+        return made_of(variant.name, variant.artist, variant.material)
+    return (cut_open if variant.opened else raster)(variant.name, variant.artist)
 
 
 @lru_cache(maxsize=256)
-def _source(guise: Guise) -> tuple[Image.Image, tuple[int, int]]:
+def _source(variant: SpriteVariant) -> tuple[Image.Image, tuple[int, int]]:
     """The cutout with premultiplied alpha and a transparent border of 1/_MARGIN of its size on each side; its size
     without the border."""
-    image = cutout(guise)
+    image = cutout(variant)
     left, top = image.width // _MARGIN, image.height // _MARGIN
     padded = Image.new("RGBA", (image.width + 2 * left, image.height + 2 * top))
     padded.paste(image, (left, top))
     return padded.convert("RGBa"), image.size
 
 
-def sprite_layer(frame: Frame, guise: Guise, flip: bool = False, colour: RGB | None = None) -> Layer:
+def sprite_layer(frame: Frame, variant: SpriteVariant, flip: bool = False, colour: RGB | None = None) -> Layer:
     """The sprite stretched over the frame's box; with `colour`, repainted in tones of that colour."""
-    source, size = _source(guise)
+    source, size = _source(variant)
     x0, y0, x1, y1 = frame.region
     if flip:  # mirrored before and after: the sprite is kept one way round
         x0, x1 = frame.width * frame.over - x1, frame.width * frame.over - x0

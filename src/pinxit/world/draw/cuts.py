@@ -28,12 +28,12 @@ class Cut:
 
     flesh: RGB
     core: RGB
-    draw: Callable[[Inside, Cut], None]
+    draw: Callable[[CutFace, Cut], None]
     lining: RGB | None = None  # between rind and flesh
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class CutFace:
     """The cut face of a sprite: how deep each pixel of `image` lies in it, and the largest disc in it."""
 
     image: Image.Image
@@ -52,13 +52,13 @@ class Inside:
         self.image.paste((*fill, 255), mask=within(self.depths, share * self.radius))
 
 
-def _stone(inside: Inside, cut: Cut) -> None:
+def _stone(inside: CutFace, cut: Cut) -> None:
     pen = inside.pen()
     pen.ellipse(0.24, 0.24, 0.76, 0.76, cut.core)
     pen.ellipse(0.34, 0.32, 0.5, 0.48, mix(cut.core, (255, 255, 255), 0.4))
 
 
-def _seeds(inside: Inside, cut: Cut) -> None:
+def _seeds(inside: CutFace, cut: Cut) -> None:
     """A star of seeds around the middle."""
     pen = inside.pen()
     pen.ellipse(0.22, 0.22, 0.78, 0.78, mix(cut.flesh, cut.core, 0.22))
@@ -67,7 +67,7 @@ def _seeds(inside: Inside, cut: Cut) -> None:
         pen.ellipse(x - 0.085, y - 0.085, x + 0.085, y + 0.085, cut.core)
 
 
-def _dots(inside: Inside, cut: Cut) -> None:
+def _dots(inside: CutFace, cut: Cut) -> None:
     """A pale middle with a ring of small seeds around it."""
     pen = inside.pen()
     pen.ellipse(0.3, 0.3, 0.7, 0.7, mix(cut.flesh, (255, 255, 240), 0.75))
@@ -76,7 +76,7 @@ def _dots(inside: Inside, cut: Cut) -> None:
         pen.ellipse(x - 0.05, y - 0.05, x + 0.05, y + 0.05, cut.core)
 
 
-def _segments(inside: Inside, cut: Cut) -> None:
+def _segments(inside: CutFace, cut: Cut) -> None:
     """Wedges between pale walls, as in a lemon or a pineapple."""
     pen = inside.pen()
     count = 9
@@ -85,13 +85,13 @@ def _segments(inside: Inside, cut: Cut) -> None:
         pen.polygon(wedge, cut.core)
 
 
-def _rings(inside: Inside, cut: Cut) -> None:
+def _rings(inside: CutFace, cut: Cut) -> None:
     """Flesh in layers: the heart has another colour."""
     inside.inner(0.3, mix(cut.flesh, cut.core, 0.4))
     inside.inner(0.45, cut.core)
 
 
-def _gills(inside: Inside, cut: Cut) -> None:
+def _gills(inside: CutFace, cut: Cut) -> None:
     """The outline once more, in thin brown lines."""
     inside.inner(0.34, cut.core)
     inside.inner(0.46, cut.flesh)
@@ -106,7 +106,7 @@ _LOBES = (  # of a walnut's half: centre x (from the seam), centre y, half width
 )
 
 
-def _lobes(inside: Inside, cut: Cut) -> None:
+def _lobes(inside: CutFace, cut: Cut) -> None:
     """A kernel in two wrinkled halves, apart in the middle, in a dark hollow."""
     pen = inside.pen()
     for side in (-1, 1):
@@ -152,7 +152,7 @@ def cut_open(name: str, artist: str | None) -> Image.Image:
         image.paste((*cut.lining, 255), mask=within(depths, 0))
         depths = depths - 0.5 * _RIND * radius
     image.paste((*cut.flesh, 255), mask=within(depths, 0))
-    cut.draw(Inside(image, depths, x, y, float(depths.max())), cut)
+    cut.draw(CutFace(image, depths, x, y, float(depths.max())), cut)
     return image.reduce(_FINE)
 
 

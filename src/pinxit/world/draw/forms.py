@@ -18,7 +18,7 @@ _GRID = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Make:
+class MadeThing:
     """How a made thing is to be drawn."""
 
     colour: RGB
@@ -47,7 +47,7 @@ def draw_form(pen: Pen, form: str, fill: RGB) -> None:
         pen.stamp(silhouette(form), fill)
 
 
-def draw_body(pen: Pen, make: Make, usual: str) -> None:
+def draw_body(pen: Pen, make: MadeThing, usual: str) -> None:
     """The outline of what is made, in its colour or as the picture of the sprite that lends it."""
     form = make.form or usual
     if make.natural:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pinxit.errors import DataError
-from pinxit.world.draw.cutouts import Guise, cutout, sprite_layer
-from pinxit.world.draw.forms import Make, check_form, core
+from pinxit.world.draw.cutouts import SpriteVariant, cutout, sprite_layer
+from pinxit.world.draw.forms import MadeThing, check_form, core
 from pinxit.world.draw.made import MADE, USUAL, draw_made, made_aspect
 from pinxit.world.draw.made_of import material_colour
 from pinxit.world.draw.noise import uniforms
@@ -27,7 +27,7 @@ def item_aspect(name: str, kind: str, form: str | None = None, artist: str | Non
     Raises DataError for a shape, solid or made thing that is not in the world, UsageError for an unknown sprite.
     """
     if kind == "sprite":
-        width, height = cutout(Guise(name, artist, outfit)).size
+        width, height = cutout(SpriteVariant(name, artist, outfit)).size
         return width / height
     _check(name, kind, form)
     if kind == "made":
@@ -49,8 +49,8 @@ def draw_item(item: Item, size: int, seed: int, index: int, opened: bool = False
         colour = jittered(colour_rgb(item.colour), draws[0]) if item.colour else None
         if item.material:  # its colour decides whether it needs a rim; it is painted already
             colour = material_colour(item.material, item.artist)
-        guise = Guise(item.name, item.artist, item.outfit, item.material, opened)
-        return sprite_layer(frame, guise, item.flip, None if item.material else colour), colour
+        variant = SpriteVariant(item.name, item.artist, item.outfit, item.material, opened)
+        return sprite_layer(frame, variant, item.flip, None if item.material else colour), colour
     colour = _colour(item, draws)
     return _drawn(item, frame, colour, (draws[2], draws[3])), colour
 
@@ -76,7 +76,7 @@ def _drawn(item: Item, frame: Frame, colour: RGB, chance: tuple[float, float]) -
     elif item.kind == "solid":
         draw_solid(pen, item.name, colour)
     else:
-        draw_made(pen, item.name, Make(colour, item.form, chance, item.words, _natural(item)))
+        draw_made(pen, item.name, MadeThing(colour, item.form, chance, item.words, _natural(item)))
     return frame.layer(pen)
 
 

@@ -65,7 +65,7 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class LinkRaster:
     """A raster over `box` of the picture on which a link is drawn in the picture's own coordinates."""
 
     pen: Pen
@@ -85,7 +85,7 @@ class Sheet:
         self.pen.polygon([self.at(*point) for point in points], ink)
 
 
-def _leash(sheet: Sheet, leader: Actor, led: Actor) -> None:
+def _leash(sheet: LinkRaster, leader: Actor, led: Actor) -> None:
     """From the hand of the one to the neck of the other, hanging a little."""
     right = led.middle > leader.middle
     hand, neck = leader.height_at(_HAND), led.height_at(_PULLED.get(led.item.name, _NECK))
@@ -104,7 +104,7 @@ def _hanging(start: tuple[float, float], end: tuple[float, float], sag: float) -
     ]
 
 
-def _straw(sheet: Sheet, drinker: Actor, drink: Actor) -> None:
+def _straw(sheet: LinkRaster, drinker: Actor, drink: Actor) -> None:
     """From the drink to the mouth."""
     right = drink.middle > drinker.middle
     mouth = drinker.height_at(_MOUTHS.get(drinker.item.name, _MOUTH))
@@ -117,7 +117,7 @@ def _straw(sheet: Sheet, drinker: Actor, drink: Actor) -> None:
 _TILTED = ((-0.72, -0.62), (-0.1, -0.86), (0.3, -0.02), (0.02, 0.1), (-0.42, 0.24))  # a jug; its spout near (0.2, 0)
 
 
-def _jug(sheet: Sheet, maker: Actor, drink: Actor) -> None:
+def _jug(sheet: LinkRaster, maker: Actor, drink: Actor) -> None:
     """A small jug at the maker's hand that pours into the drink."""
     x0, top, x1, foot = drink.item.box
     outward = 1 if drink.middle > maker.middle else -1
@@ -135,7 +135,7 @@ def _jug(sheet: Sheet, maker: Actor, drink: Actor) -> None:
 
 _HANDLE = ((-0.66, -0.4), (-0.98, -0.28), (-0.84, 0.1), (-0.5, 0.06))
 
-LINKS: dict[str, Callable[[Sheet, Actor, Actor], None]] = {"walking": _leash, "drinking": _straw, "making": _jug}
+LINKS: dict[str, Callable[[LinkRaster, Actor, Actor], None]] = {"walking": _leash, "drinking": _straw, "making": _jug}
 
 
 def links(scene: Scene, size: int, layers: dict[int, Layer]) -> list[Layer]:
@@ -149,7 +149,7 @@ def links(scene: Scene, size: int, layers: dict[int, Layer]) -> list[Layer]:
             edges = (frame.x, frame.y, frame.x + frame.width, frame.y + frame.height)
             whole = Pen(pen.image, (0, 0, *pen.image.size), frame.point)
             x0, y0, x1, y1 = (edge / size for edge in edges)
-            LINKS[relation.name](Sheet(whole, (x0, y0, x1, y1)), one, other)
+            LINKS[relation.name](LinkRaster(whole, (x0, y0, x1, y1)), one, other)
             drawn.append(frame.layer(pen))
     return drawn
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pinxit.world.draw.forms import Make, core, draw_body, form_aspect
+from pinxit.world.draw.forms import MadeThing, core, draw_body, form_aspect
 from pinxit.world.draw.palette import INK, RGB, luminance, mix, ramp, tones
 from pinxit.world.draw.pen import Pen, on_circle
 from pinxit.world.draw.shapes import CIRCLE
@@ -16,7 +16,7 @@ _WOOD: RGB = (126, 88, 56)
 _LEAF, _LEAF_DARK, _PETAL = (88, 176, 76), (46, 122, 58), (246, 176, 200)
 
 
-def _clock(pen: Pen, make: Make) -> None:
+def _clock(pen: Pen, make: MadeThing) -> None:
     form = make.form or "circle"
     dark, base, light = tones(make.colour)
     draw_body(pen, make, form)
@@ -68,7 +68,7 @@ _POT_LEAVES = (  # tip x, tip y, half width: from the stem's foot at (0.5, 1), f
 )
 
 
-def _flower_pot(pen: Pen, make: Make) -> None:
+def _flower_pot(pen: Pen, make: MadeThing) -> None:
     plant = pen.within(0, 0, 1, 0.56)
     for tip_x, tip_y, half in _POT_LEAVES:
         _leaf(plant, tip_x, tip_y, half)
@@ -91,7 +91,7 @@ def _leaf(pen: Pen, tip_x: float, tip_y: float, half: float) -> None:
     pen.line(((0.5, 1), (tip_x, tip_y)), 0.5, _LEAF_DARK)
 
 
-def _lamp(pen: Pen, make: Make) -> None:
+def _lamp(pen: Pen, make: MadeThing) -> None:
     stem = mix(tones(make.colour)[0], INK, 0.55)
     pen.rectangle(0.465, 0.55, 0.535, 0.96, stem)
     pen.polygon(tuple((0.22 + 0.56 * x, 0.9 + 0.2 * y) for x, y in CIRCLE if y <= 0.5), stem)
@@ -110,7 +110,7 @@ def _lamp(pen: Pen, make: Make) -> None:
     pen.line(((0.01, 0.575), (0.99, 0.575)), 0.6, mix(base, light, 0.8))
 
 
-def _plate(pen: Pen, make: Make) -> None:
+def _plate(pen: Pen, make: MadeThing) -> None:
     form = make.form or "circle"
     dark, _, light = tones(make.colour)
     draw_body(pen.within(0.16, 0, 0.84, 1), make, form)
@@ -138,7 +138,7 @@ _BACK = (  # the usual back of an armchair: a rounded block
 )
 
 
-def _armchair(pen: Pen, make: Make) -> None:
+def _armchair(pen: Pen, make: MadeThing) -> None:
     dark, base, light = tones(make.colour)
     for x in (0.12, 0.78):
         pen.rectangle(x, 0.88, x + 0.1, 1, _WOOD)
@@ -158,7 +158,7 @@ def _armchair(pen: Pen, make: Make) -> None:
         pen.rectangle(x + 0.03, 0.52, x + 0.17, 0.89, base)
 
 
-MADE: dict[str, Callable[[Pen, Make], None]] = {
+MADE: dict[str, Callable[[Pen, MadeThing], None]] = {
     "armchair": _armchair,
     "clock": _clock,
     "flower pot": _flower_pot,
@@ -206,6 +206,6 @@ def made_aspect(name: str, form: str | None) -> float:
     return form_aspect(form) * high / wide
 
 
-def draw_made(pen: Pen, name: str, make: Make) -> None:
+def draw_made(pen: Pen, name: str, make: MadeThing) -> None:
     """Draw the made thing over the whole region of `pen`."""
     MADE[name](pen, make)

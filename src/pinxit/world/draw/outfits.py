@@ -27,7 +27,7 @@ _HEADROOM = 0.16  # free height above the head for a hat, as a share of the spri
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class DressedSprite:
     """A sprite being dressed. Rows are shares of the sprite's height from the crown of the head down."""
 
     image: Image.Image  # RGBA with headroom above
@@ -59,7 +59,7 @@ class Body:
         return x / (self.image.width - 1), y / (self.image.height - 1)
 
 
-def _band(body: Body, start: float, end: float, colour: RGB, slim: bool = False) -> None:
+def _band(body: DressedSprite, start: float, end: float, colour: RGB, slim: bool = False) -> None:
     """Cloth over the silhouette between two heights, light on the left, dark on the right and at the hem."""
     low, high = body.row(start), body.row(end)
     steps = 12
@@ -78,14 +78,14 @@ def _band(body: Body, start: float, end: float, colour: RGB, slim: bool = False)
     body.image.paste(cloth, mask=ImageChops.multiply(body.skin, window))
 
 
-def _between_hands(body: Body, low: int, high: int) -> tuple[int, int, int, int]:
+def _between_hands(body: DressedSprite, low: int, high: int) -> tuple[int, int, int, int]:
     """The columns of the legs, where no hand hangs beside them."""
     left, right = body.span(0.75)
     room = body.height // 48
     return left - room, low, right + 1 + room, high
 
 
-def _trousers(body: Body, colour: RGB) -> None:
+def _trousers(body: DressedSprite, colour: RGB) -> None:
     build = body.build
     _band(body, build.waist - 0.01, build.ankle, colour, slim=build.slim)
     left, right = body.span(build.ankle - 0.04)
@@ -94,7 +94,7 @@ def _trousers(body: Body, colour: RGB) -> None:
     body.pen().line(ends, 0.8, tones(colour)[0])
 
 
-def _shirt(body: Body, colour: RGB) -> None:
+def _shirt(body: DressedSprite, colour: RGB) -> None:
     build = body.build
     _band(body, build.neck, build.waist + 0.01, colour)
     left, right = body.span(build.neck + 0.08)
@@ -107,7 +107,7 @@ def _shirt(body: Body, colour: RGB) -> None:
         pen.ellipse(*body.unit(x - size, y - size), *body.unit(x + size, y + size), (255, 255, 255))
 
 
-def _tutu(body: Body, colour: RGB) -> None:
+def _tutu(body: DressedSprite, colour: RGB) -> None:
     """A short skirt of tulle, far wider than the waist, in two tiers with scalloped hems."""
     start = body.build.skirt
     left, right = body.span(start)
@@ -123,7 +123,7 @@ _FOLDS = 6
 
 
 def _tier(
-    body: Body, middle: float, half: float, rows: tuple[float, float], flare: float, inks: tuple[RGB, RGB]
+    body: DressedSprite, middle: float, half: float, rows: tuple[float, float], flare: float, inks: tuple[RGB, RGB]
 ) -> None:
     pen, (top, hem) = body.pen(), (body.row(rows[0]), body.row(rows[1]))
     wide = half + flare * max(0.5 * half, 0.13 * body.height)
@@ -138,7 +138,7 @@ def _tier(
         pen.line((body.unit(middle + share * half, top), body.unit(middle + share * wide, hem)), 0.4, inks[1])
 
 
-def _scarf(body: Body, colour: RGB) -> None:
+def _scarf(body: DressedSprite, colour: RGB) -> None:
     neck = body.build.neck
     left, right = body.span(neck)
     pen, drop = body.pen(), body.height
@@ -148,11 +148,11 @@ def _scarf(body: Body, colour: RGB) -> None:
     _band(body, neck - 0.06, neck + 0.03, colour)
 
 
-def _boots(body: Body, colour: RGB) -> None:
+def _boots(body: DressedSprite, colour: RGB) -> None:
     _band(body, body.build.ankle, 1.0, colour)
 
 
-def _gloves(body: Body, colour: RGB) -> None:
+def _gloves(body: DressedSprite, colour: RGB) -> None:
     start, end = body.build.hands
     rows = body.spans[body.row(start) : body.row(end)]
     pen, size = body.pen(), min(0.085 * body.height, 0.17 * int((rows[:, 1] - rows[:, 0]).max()))
@@ -167,7 +167,7 @@ def _gloves(body: Body, colour: RGB) -> None:
         pen.ellipse(*body.unit(thumb - size / 2, y - size), *body.unit(thumb + size / 2, y), colour)
 
 
-def _hat(body: Body, colour: RGB) -> None:
+def _hat(body: DressedSprite, colour: RGB) -> None:
     rows = body.spans[body.row(0.02) : body.row(0.13)]
     middle = float((rows[:, 0] + rows[:, 1]).mean()) / 2
     wide = max(float((rows[:, 1] - rows[:, 0]).max()), 0.22 * body.height)
@@ -188,7 +188,7 @@ def _hat(body: Body, colour: RGB) -> None:
     )
 
 
-GARMENTS: dict[str, Callable[[Body, RGB], None]] = {  # in the order they are put on
+GARMENTS: dict[str, Callable[[DressedSprite, RGB], None]] = {  # in the order they are put on
     "trousers": _trousers,
     "shirt": _shirt,
     "tutu": _tutu,
@@ -219,7 +219,7 @@ def dressed(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
 
 
 @lru_cache(maxsize=96)
-def _body(name: str, artist: str | None) -> Body:
+def _body(name: str, artist: str | None) -> DressedSprite:
     sprite, build = raster(name, artist), BUILDS.get(name, Build())
     if build.turn:
         sprite = _turned(sprite, build.turn)
@@ -235,7 +235,7 @@ def _body(name: str, artist: str | None) -> Body:
     empty = right < 0
     left[empty] = right[empty] = image.width // 2
     spans = np.stack([left, right], 1).astype(np.int32)
-    return Body(image, alpha.filter(ImageFilter.MaxFilter(5)), spans, top, build)
+    return DressedSprite(image, alpha.filter(ImageFilter.MaxFilter(5)), spans, top, build)
 
 
 def _turned(sprite: Image.Image, degrees: int) -> Image.Image:

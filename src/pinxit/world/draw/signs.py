@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pinxit.world.draw.forms import Make, core, draw_body, draw_form
+from pinxit.world.draw.forms import MadeThing, core, draw_body, draw_form
 from pinxit.world.draw.palette import INK, RGB, ink_on, line_tone, mix, tones
 from pinxit.world.draw.pen import Pen
 from pinxit.world.draw.words import write
@@ -11,7 +11,7 @@ _WHITE: RGB = (255, 255, 255)
 _WOOD, _CREAM, _GLASS = (126, 88, 56), (250, 246, 232), (176, 214, 232)
 
 
-def draw_sign(pen: Pen, make: Make) -> None:
+def draw_sign(pen: Pen, make: MadeThing) -> None:
     """A board on a post: with words, or with an arrow."""
     pen.rectangle(0.45, 0.5, 0.55, 1, _WOOD)
     form = make.form or "square"
@@ -33,7 +33,7 @@ def draw_sign(pen: Pen, make: Make) -> None:
 _ARROW = ((0.1, 0.36), (0.55, 0.36), (0.55, 0.1), (0.92, 0.5), (0.55, 0.9), (0.55, 0.64), (0.1, 0.64))
 
 
-def draw_storefront(pen: Pen, make: Make) -> None:
+def draw_storefront(pen: Pen, make: MadeThing) -> None:
     """A shop: its name over a striped awning, a window and a door. It has one outline only."""
     dark, base, light = tones(make.colour)
     pen.rectangle(0.03, 0, 0.97, 1, base)

@@ -39,7 +39,7 @@ default_float32 = _Float32()
 
 
 @contextmanager
-def own_settings() -> Iterator[None]:
+def torch_defaults() -> Iterator[None]:
     """Inside the block, or the function that it decorates, new tensors are float32 on the CPU, and there is no autocast
     but that of the block.
     """
@@ -53,14 +53,14 @@ def own_settings() -> Iterator[None]:
 
 
 @contextmanager
-def opening() -> Iterator[None]:
-    """`own_settings`, and torch's global generator stays where it was, though a new network draws weights from it."""
-    with own_settings(), torch.random.fork_rng(devices=[]):
+def torch_defaults_for_loading() -> Iterator[None]:
+    """`torch_defaults`, and torch's global generator stays where it was, though a new network draws weights from it."""
+    with torch_defaults(), torch.random.fork_rng(devices=[]):
         yield
 
 
 @contextmanager
-def learning() -> Iterator[None]:
-    """`opening`, and there are gradients, though the program may have switched them off."""
-    with opening(), torch.inference_mode(False), torch.enable_grad():
+def torch_defaults_for_training() -> Iterator[None]:
+    """`torch_defaults_for_loading`, and there are gradients, though the program may have switched them off."""
+    with torch_defaults_for_loading(), torch.inference_mode(False), torch.enable_grad():
         yield

@@ -32,7 +32,7 @@ from pinxit.training.parallel import rows_together
 
 
 @dataclass(frozen=True)
-class Kind:
+class GpuSpecs:
     """Figures of a GPU from its data sheet."""
 
     bf16: float  # dense bfloat16 matrix products, operations per second; 0: it has none, so plans are run in fp32
@@ -40,21 +40,21 @@ class Kind:
     bytes: float  # memory
 
 
-KINDS = {
-    "v100": Kind(0.0, 15.7e12, 32e9),
-    "a100": Kind(312e12, 19.5e12, 80e9),
-    "h100": Kind(989e12, 67e12, 80e9),
-    "h200": Kind(989e12, 67e12, 141e9),
-    "b200": Kind(2250e12, 75e12, 180e9),
-    "l40s": Kind(362e12, 91.6e12, 48e9),
-    "rtx4090": Kind(165e12, 82.6e12, 24e9),
+GPUS = {
+    "v100": GpuSpecs(0.0, 15.7e12, 32e9),
+    "a100": GpuSpecs(312e12, 19.5e12, 80e9),
+    "h100": GpuSpecs(989e12, 67e12, 80e9),
+    "h200": GpuSpecs(989e12, 67e12, 141e9),
+    "b200": GpuSpecs(2250e12, 75e12, 180e9),
+    "l40s": GpuSpecs(362e12, 91.6e12, 48e9),
+    "rtx4090": GpuSpecs(165e12, 82.6e12, 24e9),
 }
 """From NVIDIA's data sheets, without sparsity."""
 USUAL = 0.35  # assumed share of the peak, where nobody has measured
 
 
 @dataclass(frozen=True)
-class Outlook:
+class GpuEstimate:
     """The estimate of one stage on N GPUs."""
 
     stage: Stage
@@ -73,7 +73,7 @@ def stages_of(name: str, changes: Sequence[str] = ()) -> list[Stage]:
     return [stage for stage in stages(override(preset(chosen or "paper"), list(changes))) if stage.plan.images]
 
 
-def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUAL) -> Iterator[Outlook]:
+def gpu_estimates(stages: Sequence[Stage], gpus: int, kind: GpuSpecs, share: float = USUAL) -> Iterator[GpuEstimate]:
     """Each stage on `gpus`, at `share` of their peak. Raises UsageError for a batch that cannot be split among them."""
     for stage in stages:
         rows = rows_together(stage.plan, gpus, stage.piece)
@@ -83,16 +83,16 @@ def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUA
         cost = cost_of(own, torch.device("cpu"), native=True)
         peak = kind.bf16 if stage.plan.precision == "bf16" else kind.fp32
         seconds = stage.plan.images * cost.flops / (gpus * peak * share)
-        yield Outlook(stage, cost, rows, cost.memory(own.plan, gpus), seconds)
+        yield GpuEstimate(stage, cost, rows, cost.memory(own.plan, gpus), seconds)
 
 
 def table(name: str, gpus: int, kind: str, share: float | None = None, changes: Sequence[str] = ()) -> list[str]:
     """The outlooks of a preset as lines of text. Raises UsageError for a preset or a GPU that is not known."""
-    if kind not in KINDS:
-        raise UsageError(f"there are no figures of a GPU '{kind}'; choose from {', '.join(KINDS)}.")
-    about = KINDS[kind]
+    if kind not in GPUS:
+        raise UsageError(f"there are no figures of a GPU '{kind}'; choose from {', '.join(GPUS)}.")
+    about = GPUS[kind]
     reached = USUAL if share is None else share
-    found = list(outlooks(stages_of(name, changes), gpus, about, reached))
+    found = list(gpu_estimates(stages_of(name, changes), gpus, about, reached))
     rows: list[tuple[str, ...]] = [(*COUNTED, "rows/piece", "GiB/rank", "time")]
     rows += [
         (*counts(one.stage, one.cost), f"{one.rows}", f"{one.bytes / 2**30:,.1f}", duration(one.seconds))
@@ -111,7 +111,7 @@ def table(name: str, gpus: int, kind: str, share: float | None = None, changes: 
     return lines
 
 
-def _advice(one: Outlook) -> str:
+def _advice(one: GpuEstimate) -> str:
     """What is left to try for a stage that does not fit."""
     plan = one.stage.plan
     left = {

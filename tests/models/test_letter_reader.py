@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pinxit.models.reader import BLANK, HIGH, STEPS, WIDE, Reader, spelled, strips
+from pinxit.models.letter_reader import BLANK, HIGH, STEPS, WIDE, LetterReader, spelled, strips
 
 
 def test_strips_are_the_board_alone_at_any_contrast() -> None:
@@ -28,7 +28,7 @@ def test_repeated_steps_are_one_letter_and_blanks_part_them() -> None:
 
 
 def test_shapes_and_none_to_read() -> None:
-    reader = Reader(26).eval()
+    reader = LetterReader(26).eval()
     told = reader(torch.rand(2, 3, 64, 64), torch.tensor([0, 1, 1]), torch.tensor([[0.1, 0.1, 0.9, 0.5]]).expand(3, 4))
     assert told.shape == (STEPS, 3, 27)
     torch.testing.assert_close(told.exp().sum(2), torch.ones(STEPS, 3))

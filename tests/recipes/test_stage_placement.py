@@ -14,7 +14,7 @@ from pinxit.api import load
 from pinxit.errors import UsageError
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.placing import Placing
+from pinxit.recipes.stage_placement import Placing
 from tests.recipes.imagens import save_random_imagen
 from tests.recipes.painters import save_random_checkpoint
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pinxit.data.transforms import fit, to_tensor
+from pinxit.data.transforms import preprocess, to_tensor
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.types import Fitting
 from pinxit.weights.clip_export import save_transformers_clip
-from pinxit.weights.clip_look import open_clip_look, transformers_look
+from pinxit.weights.clip_preprocessing import open_clip_preprocessing, transformers_preprocessing
 from pinxit.weights.public_clip import load_public_clip
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_a_model_is_shown_what_transformers_shows_it(
     picture, model = photo(*shape), load_public_clip(tmp_path)
     processor = transformers.CLIPImageProcessor.from_pretrained(tmp_path)
     expected = processor(Image.fromarray(picture), return_tensors="pt")["pixel_values"][0]
-    shown = (to_tensor(fit(picture, SIZE, model.fitting)[None])[0] - model.mean) / model.std
+    shown = (to_tensor(preprocess(picture, SIZE, model.fitting)[None])[0] - model.mean) / model.std
     levels = (shown - expected).abs() * 255 * model.std
     assert levels.max() < 2.5 and levels.mean() < 0.3
 
@@ -126,7 +126,7 @@ def test_what_no_picture_of_the_models_size_comes_of_is_refused(
     tmp_path: Path, change: dict[str, object], name: str
 ) -> None:
     with pytest.raises(CheckpointError, match=rf"preprocessor_config\.json: .*{name}"):
-        transformers_look(told(tmp_path, **change), SIZE)
+        transformers_preprocessing(told(tmp_path, **change), SIZE)
 
 
 def test_colours_need_three_numbers(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_open_clips_ways() -> None:
     image = Image.fromarray(picture)
 
     def shown(**about: Any) -> Picture:
-        return fit(picture, SIZE, open_clip_look(about, SIZE, "file").fitting)
+        return preprocess(picture, SIZE, open_clip_preprocessing(about, SIZE, "file").fitting)
 
     squashed = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     assert np.array_equal(shown(resize_mode="squash", interpolation="bilinear"), np.array(squashed))
@@ -152,8 +152,8 @@ def test_open_clips_ways() -> None:
     left = round((51 - SIZE) / 2)
     cut = np.array(image.resize((51, SIZE), Image.Resampling.BICUBIC))[:, left : left + SIZE]
     assert np.abs(shown(size=[SIZE, SIZE]).astype(int) - cut).max() <= 1
-    look = open_clip_look({"mean": [0.1] * 3, "std": [0.2] * 3, "mode": "RGB"}, SIZE, "file")
-    assert look.colours == {"mean": (0.1,) * 3, "std": (0.2,) * 3} and look.fitting == Fitting()
+    preprocessing = open_clip_preprocessing({"mean": [0.1] * 3, "std": [0.2] * 3, "mode": "RGB"}, SIZE, "file")
+    assert preprocessing.colours == {"mean": (0.1,) * 3, "std": (0.2,) * 3} and preprocessing.fitting == Fitting()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_open_clips_ways() -> None:
 )
 def test_open_clips_settings_that_there_are_not(setting: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match=rf"file.*{next(iter(setting))}"):
-        open_clip_look(setting, SIZE, "file")
+        open_clip_preprocessing(setting, SIZE, "file")
 
 
 def test_colours_of_a_folder_reach_the_model(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 import pinxit
 from pinxit.evaluation.evaluators import patchwork
 from pinxit.functional.draws import OneStream, RowStreams
-from pinxit.models.ambient import opening, own_settings
+from pinxit.models.torch_defaults import torch_defaults, torch_defaults_for_loading
 from pinxit.recipes.judge.judge import Judge
 from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt
@@ -111,7 +111,7 @@ def test_so_are_the_worn_pictures_that_judges_are_tried_on_and_all_draws(setting
 
 def test_what_was_set_is_found_again() -> None:
     with in_double(), torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
-        with pytest.raises(ArithmeticError), opening(), own_settings():
+        with pytest.raises(ArithmeticError), torch_defaults_for_loading(), torch_defaults():
             assert torch.empty(1).device.type == "cpu" and torch.empty(1).dtype == torch.float32
             assert not torch.is_autocast_enabled("cpu")
             raise ArithmeticError
@@ -121,7 +121,7 @@ def test_what_was_set_is_found_again() -> None:
 
 def test_the_last_of_several_threads_gives_the_type_back() -> None:
     with in_double():
-        one, other = own_settings(), own_settings()
+        one, other = torch_defaults(), torch_defaults()
         one.__enter__(), other.__enter__()
         one.__exit__(None, None, None)
         assert torch.get_default_dtype() == torch.float32

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from pinxit.training.flop_counter import DEVICE
 
 
-class Kept(TorchDispatchMode):
+class ActivationCounter(TorchDispatchMode):
     """A context manager that counts what is kept for a backward pass inside it, until `bytes` is read.
 
     Left out are `weights` and what is made of them alone, as their copies in bfloat16 or what a LoRA adds to them: that
@@ -24,7 +24,7 @@ class Kept(TorchDispatchMode):
 
     def __init__(self, weights: Iterable[Tensor], outside: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._weights, self._outside = {place(one) for one in weights}, {place(one) for one in outside}
+        self._weights, self._outside = {storage_key(one) for one in weights}, {storage_key(one) for one in outside}
         self._made = set(self._weights)  # of weights alone
         self._sizes: dict[int, int] = {}
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._note, lambda tensor: tensor)
@@ -49,9 +49,9 @@ class Kept(TorchDispatchMode):
         if func is DEVICE and isinstance(args[0], FakeTensor):
             return args[0].fake_device
         result = func(*args, **(kwargs or {}))
-        given = [place(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+        given = [storage_key(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         alone = bool(given) and self._made.issuperset(given)
-        for one in (place(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)):
+        for one in (storage_key(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)):
             if alone:
                 self._made.add(one)
             elif one not in self._weights:  # memory that was a weight's copy may be used again
@@ -59,12 +59,12 @@ class Kept(TorchDispatchMode):
         return result
 
     def _note(self, tensor: Tensor) -> Tensor:
-        if place(tensor) not in self._made:
-            self._sizes[place(tensor)] = tensor.untyped_storage().nbytes()
+        if storage_key(tensor) not in self._made:
+            self._sizes[storage_key(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
 
-def place(tensor: Tensor) -> int:
+def storage_key(tensor: Tensor) -> int:
     """A number that tensors of the same storage share."""
     number: int = tensor.untyped_storage()._cdata
     return number

@@ -54,7 +54,7 @@ def streams_for(batch: int, shards: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Deal:
+class StreamOrder:
     """The order of items in shards, at least one of which is not empty."""
 
     counts: tuple[int, ...]  # items of each shard
@@ -76,7 +76,7 @@ class Deal:
             place += count
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
-    def near(self, rows: Rows) -> tuple[list[int], list[int]]:
+    def nearby_shards(self, rows: Rows) -> tuple[list[int], list[int]]:
         """The shards of the windows that these rows' streams are in, and those of the windows that come next.
 
         The latter by their places in the windows, so that each stream's first comes before any one's second.
@@ -86,9 +86,9 @@ class Deal:
         for stream in self.of(rows):
             epoch, before = self._epoch(stream, update * each)
             number = int(np.searchsorted(_bounds(self, stream, epoch), update * each - before, side="right"))
-            coming = _dealt(self, stream, epoch)[number * self.window :]
+            coming = _shards_of(self, stream, epoch)[number * self.window :]
             if len(coming) < 2 * self.window:
-                coming = coming + _dealt(self, stream, epoch + 1)[: self.window]
+                coming = coming + _shards_of(self, stream, epoch + 1)[: self.window]
             current += coming[: self.window]
             later.append(coming[self.window : 2 * self.window])
         return current, [shard for shards in zip_longest(*later) for shard in shards if shard is not None]
@@ -123,38 +123,38 @@ class Deal:
 
 
 @lru_cache(maxsize=256)
-def _dealt(deal: Deal, stream: int, epoch: int) -> list[int]:
+def _shards_of(stream_order: StreamOrder, stream: int, epoch: int) -> list[int]:
     """The shards of a stream in an epoch, in their order."""
-    count = len(deal.counts)
-    permuted = order_batch(epoch * count, count, count, _keyed(deal.seed))
-    return [int(shard) for shard in permuted[stream :: deal.streams]]
+    count = len(stream_order.counts)
+    permuted = order_batch(epoch * count, count, count, _keyed(stream_order.seed))
+    return [int(shard) for shard in permuted[stream :: stream_order.streams]]
 
 
-def _size(deal: Deal, stream: int, epoch: int) -> int:
+def _size(stream_order: StreamOrder, stream: int, epoch: int) -> int:
     """The number of items in an epoch of a stream."""
-    return sum(deal.counts[shard] for shard in _dealt(deal, stream, epoch))
+    return sum(stream_order.counts[shard] for shard in _shards_of(stream_order, stream, epoch))
 
 
 @lru_cache(maxsize=256)
-def _bounds(deal: Deal, stream: int, epoch: int) -> Indices:
+def _bounds(stream_order: StreamOrder, stream: int, epoch: int) -> Indices:
     """Where each window of a stream's epoch ends, in items from the beginning of the epoch."""
-    dealt, wide = _dealt(deal, stream, epoch), deal.window
+    dealt, wide = _shards_of(stream_order, stream, epoch), stream_order.window
     windows = (dealt[place : place + wide] for place in range(0, len(dealt), wide))
-    return np.cumsum([sum(deal.counts[shard] for shard in window) for window in windows])
+    return np.cumsum([sum(stream_order.counts[shard] for shard in window) for window in windows])
 
 
 @lru_cache(maxsize=128)
-def _window(deal: Deal, stream: int, epoch: int, number: int) -> Indices:
+def _window(stream_order: StreamOrder, stream: int, epoch: int, number: int) -> Indices:
     """The items of a window, shuffled."""
-    shards = _dealt(deal, stream, epoch)[number * deal.window : (number + 1) * deal.window]
-    ends = _ends(deal)
-    items = np.concatenate([np.arange(ends[shard] - deal.counts[shard], ends[shard]) for shard in shards])
-    return items[order_batch(0, len(items), len(items), _keyed(deal.seed, stream, epoch, number))]
+    shards = _shards_of(stream_order, stream, epoch)[number * stream_order.window : (number + 1) * stream_order.window]
+    ends = _ends(stream_order)
+    items = np.concatenate([np.arange(ends[shard] - stream_order.counts[shard], ends[shard]) for shard in shards])
+    return items[order_batch(0, len(items), len(items), _keyed(stream_order.seed, stream, epoch, number))]
 
 
 @lru_cache(maxsize=8)
-def _ends(deal: Deal) -> Indices:
-    return np.cumsum(deal.counts)
+def _ends(stream_order: StreamOrder) -> Indices:
+    return np.cumsum(stream_order.counts)
 
 
 def _keyed(*words: int) -> int:

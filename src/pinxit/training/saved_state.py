@@ -3,8 +3,8 @@
 One file: `state.safetensors`, and `state.before.safetensors`, the previous one. By ranks (of a sharded model):
 `state/000007` with `rank-0-of-2.safetensors` ..., a folder for each save, which gets its name when all ranks have
 written; the two newest are kept. The metadata of every file hold the notes (progress, plan ...). In a rank's file,
-`rows` gives for each sharded tensor the first row of the shard and the rows of the whole. `Stored` reads both forms, so
-that a run can be resumed on any number of ranks.
+`rows` gives for each sharded tensor the first row of the shard and the rows of the whole. `SavedState` reads both
+forms, so that a run can be resumed on any number of ranks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def last_saved(run: Path) -> float:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TensorSlice:
     """Some rows of a tensor, in an open file."""
 
     first: int  # of these rows
@@ -62,7 +62,7 @@ class Piece:
     file: Any
 
 
-class Stored:
+class SavedState:
     """The last saved state of a run. Raises CheckpointError if it is damaged."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,16 +71,16 @@ class Stored:
         self.advice = _advice(self.path)
 
     @cached_property
-    def pieces(self) -> dict[str, list[Piece]]:
+    def pieces(self) -> dict[str, list[TensorSlice]]:
         """The parts of each tensor by its name, in the order of rows."""
-        found: dict[str, list[Piece]] = {}
+        found: dict[str, list[TensorSlice]] = {}
         for path in self.files:
             file = self._opened(path)
             rows = json.loads((file.metadata() or {}).get("rows", "{}"))
             for name in file.keys():  # noqa: SIM118  not a dict
                 shape = file.get_slice(name).get_shape()
                 first, length = rows.get(name, (0, shape[0] if shape else 1))
-                found.setdefault(name, []).append(Piece(first, length, shape, file))
+                found.setdefault(name, []).append(TensorSlice(first, length, shape, file))
         return {name: sorted(pieces, key=lambda piece: piece.first) for name, pieces in found.items()}
 
     def names(self) -> list[str]:

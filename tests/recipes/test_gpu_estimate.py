@@ -10,35 +10,35 @@ import pytest
 import torch
 
 from pinxit.errors import UsageError
-from pinxit.recipes import outlook
+from pinxit.recipes import gpu_estimate
 from pinxit.recipes.estimate import Stage, cost_of, estimates
-from pinxit.recipes.outlook import KINDS, RECIPES, Outlook, outlooks, stages_of, table
+from pinxit.recipes.gpu_estimate import GPUS, RECIPES, GpuEstimate, gpu_estimates, stages_of, table
 from pinxit.recipes.unclip import presets as unclip
 from pinxit.training.flops import Cost
 from pinxit.training.lora import adapt
-from pinxit.training.optim import Average, adamw, trained
+from pinxit.training.optim import Average, adamw, trainable_parameters
 from pinxit.training.plan import Plan
-from pinxit.training.rows import whole
+from pinxit.training.rows import all_rows
 
-H100 = KINDS["h100"]
+H100 = GPUS["h100"]
 
 
 @pytest.mark.parametrize("name", ["clip/nano", "dalle/nano", "unclip/nano"])
 def test_states_take_the_bytes_that_are_foretold(name: str) -> None:
     """Weights, gradients, both moments and the average after one update, to the byte."""
     stage = stages_of(name)[0]
-    one = next(iter(outlooks([stage], 1, H100)))
+    one = next(iter(gpu_estimates([stage], 1, H100)))
     task = stage.build()
-    modules, rows = task.modules(), whole(0, 2)
+    modules, rows = task.modules(), all_rows(0, 2)
     optimiser, average = adamw(modules, stage.plan), Average(modules, 0.9)
     task.loss(task.blank(2), rows)[0].backward()  # type: ignore[no-untyped-call]
-    for parameter in trained(modules).values():
+    for parameter in trainable_parameters(modules).values():
         parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
     optimiser.step()
-    held = [t for p in trained(modules).values() for t in (p, p.grad, *optimiser.state[p].values())]
-    held += [average.shadow[key] for key in trained(modules)]
+    held = [t for p in trainable_parameters(modules).values() for t in (p, p.grad, *optimiser.state[p].values())]
+    held += [average.shadow[key] for key in trainable_parameters(modules)]
     counted = [tensor for tensor in held if tensor is not None and tensor.ndim]  # not the counts of steps
-    scalars = sum(20 for parameter in trained(modules).values() if not parameter.ndim)
+    scalars = sum(20 for parameter in trainable_parameters(modules).values() if not parameter.ndim)
     copies = 2 * one.cost.parameters if stage.plan.precision == "bf16" else 0
     there = sum(tensor.nbytes for tensor in counted) + scalars + copies
     assert there + one.cost.activation_bytes * one.rows == pytest.approx(one.bytes, abs=1)
@@ -50,7 +50,7 @@ def test_adapting_by_little_takes_the_bytes_that_are_foretold() -> None:
     costs = [cost_of(stage, torch.device("cpu")) for stage in (full, little)]
     task = full.build()
     adapt(task.modules(), 4)
-    learning = sum(parameter.numel() for parameter in trained(task.modules()).values())
+    learning = sum(parameter.numel() for parameter in trainable_parameters(task.modules()).values())
     assert (costs[1].parameters, costs[1].still) == (learning, costs[0].parameters) and costs[0].still == 0
     held = costs[1].memory(little.plan) - costs[1].activation_bytes * little.plan.batch
     assert held == 20 * learning + 4 * costs[0].parameters < 0.5 * 20 * costs[0].parameters
@@ -58,13 +58,15 @@ def test_adapting_by_little_takes_the_bytes_that_are_foretold() -> None:
 
 def test_gpus_divide_work_and_activations_and_not_weights() -> None:
     stage = replace(stages_of("dalle/nano", ["plans.transformer.batch=64"])[1])
-    alone, many = (next(iter(outlooks([stage], gpus, H100, 0.5))) for gpus in (1, 8))
+    alone, many = (next(iter(gpu_estimates([stage], gpus, H100, 0.5))) for gpus in (1, 8))
     assert (alone.rows, many.rows) == (64, 8)
     assert alone.bytes - many.bytes == pytest.approx(56 * alone.cost.activation_bytes)
     assert alone.seconds == pytest.approx(8 * many.seconds)
     work = stage.plan.images * cost_of(stage, torch.device("cpu")).flops
     assert alone.seconds == pytest.approx(work / (0.5 * H100.bf16))
-    smaller = next(iter(outlooks([replace(stage, plan=replace(stage.plan, micro=4, precision="fp32"))], 8, H100, 0.5)))
+    smaller = next(
+        iter(gpu_estimates([replace(stage, plan=replace(stage.plan, micro=4, precision="fp32"))], 8, H100, 0.5))
+    )
     assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
 
 
@@ -76,14 +78,14 @@ def test_what_a_gpu_takes_does_not_hang_on_the_processor_here(monkeypatch: pytes
     for native in (True, False):
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
             monkeypatch.setattr(torch.cpu, name, lambda native=native: native)
-        found.append([next(iter(outlooks([stage], 1, kind, 0.5))) for kind in (H100, KINDS["v100"])])
+        found.append([next(iter(gpu_estimates([stage], 1, kind, 0.5))) for kind in (H100, GPUS["v100"])])
         here = next(iter(estimates([stage], "cpu")))
         assert here.cost.memory(here.stage.plan) == found[-1][0 if native else 1].bytes
     (new, old), again = found
     assert [one.bytes for one in again] == [new.bytes, old.bytes]
     assert old.bytes == 20 * old.cost.parameters + old.cost.activation_bytes * old.rows
     assert old.cost.activation_bytes > 1.5 * new.cost.activation_bytes
-    assert old.seconds == pytest.approx(new.seconds * H100.bf16 / KINDS["v100"].fp32)
+    assert old.seconds == pytest.approx(new.seconds * H100.bf16 / GPUS["v100"].fp32)
 
 
 def test_with_shard_gpus_divide_the_weights_too() -> None:
@@ -125,7 +127,7 @@ def test_a_clips_rows_in_memory_are_called_piece(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match=r"^piece=16 does not divide the 24 pictures of a rank"):
         table("clip/nano", 2, "h100", changes=["plan.batch=48", "piece=16"])
     cost: Any = SimpleNamespace(parameters=1234, flops=5e9)
-    monkeypatch.setattr(outlook, "outlooks", lambda *about: [Outlook(stage, cost, 4, 1e12, 3600.0)])
+    monkeypatch.setattr(gpu_estimate, "gpu_estimates", lambda *about: [GpuEstimate(stage, cost, 4, 1e12, 3600.0)])
     assert table("clip/nano", 2, "h100")[-1].endswith(
         "; set piece or plan.recompute=true or plan.shard=true (on several)"
     )
@@ -198,10 +200,10 @@ def test_every_recipe_has_a_table_and_strangers_are_refused() -> None:
 
 def test_time_is_work_over_what_all_gpus_reach_in_the_plans_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cost: Any = SimpleNamespace(flops=2e9, memory=lambda plan, gpus: plan.batch * plan.micro * gpus)
-    monkeypatch.setattr(outlook, "cost_of", lambda stage, device, native: cost)
+    monkeypatch.setattr(gpu_estimate, "cost_of", lambda stage, device, native: cost)
     build: Any = None
     stages = [Stage("it", Plan(images=800, batch=8, precision=kind), build) for kind in ("bf16", "fp32")]
-    found = list(outlooks(stages, 2, H100, 0.25))
+    found = list(gpu_estimates(stages, 2, H100, 0.25))
     assert [one.seconds for one in found] == pytest.approx([1.6e12 / (2 * peak * 0.25) for peak in (989e12, 67e12)])
     assert [(one.rows, one.bytes) for one in found] == [(4, 32)] * 2
 
@@ -211,9 +213,9 @@ def test_a_table_tells_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     large: Any = SimpleNamespace(parameters=1234, flops=2e12)
     build: Any = None
     stage = Stage("base", Plan(images=8000, batch=8), build)
-    most = Outlook(stage, small, 4, 80e9 + 1e8, 3 * 3600.0)
+    most = GpuEstimate(stage, small, 4, 80e9 + 1e8, 3 * 3600.0)
     less = replace(most, stage=replace(stage, name="up"), cost=large, bytes=80e9, seconds=2.0 * 3600)
-    monkeypatch.setattr(outlook, "outlooks", lambda *about: [most, less])
+    monkeypatch.setattr(gpu_estimate, "gpu_estimates", lambda *about: [most, less])
     lines = table("clip/nano", 2, "h100", 0.5)
     assert lines[1].split() == ["base", "1,234", "5", "8,000", "4", "74.6", "3.0", "h"]
     assert lines[2].split() == ["up", "1,234", "2,000", "8,000", "4", "74.5", "2.0", "h"]
@@ -236,6 +238,6 @@ def test_what_does_not_fit_is_not_told_to_set_what_is_set(
 ) -> None:
     build: Any = None
     cost: Any = SimpleNamespace(parameters=1234, flops=5e9)
-    found = Outlook(Stage("base", Plan(images=8000, batch=8, **chosen), build), cost, rows, 1e12, 3600.0)
-    monkeypatch.setattr(outlook, "outlooks", lambda *about: [found])
+    found = GpuEstimate(Stage("base", Plan(images=8000, batch=8, **chosen), build), cost, rows, 1e12, 3600.0)
+    monkeypatch.setattr(gpu_estimate, "gpu_estimates", lambda *about: [found])
     assert table("clip/nano", 2, "h100")[-1] == f"base: more than the 75 GiB of one h100; {told}"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
+from pinxit.training.saved_state import BEFORE, FILE, FOLDER, SavedState, exists, last_saved, name_of, saves_of
 from pinxit.training.saving import saving_whole
 from pinxit.training.state import read_progress
-from pinxit.training.stored import BEFORE, FILE, FOLDER, Stored, exists, last_saved, name_of, saves_of
 from pinxit.weights.tensor_files import write_tensors
 
 
@@ -33,7 +33,7 @@ WHOLE = {0: (0, [0.0, 1.0, 2.0]), 1: (3, [3.0, 4.0])}
 
 
 def read(folder: Path, span: tuple[int, int] | None = None) -> list[float]:
-    found: list[float] = Stored(folder).read("x", span).tolist()
+    found: list[float] = SavedState(folder).read("x", span).tolist()
     return found
 
 
@@ -43,7 +43,7 @@ def test_rows_are_put_together_from_the_files_of_all(tmp_path: Path) -> None:
     assert exists(tmp_path) and read(tmp_path) == [0, 1, 2, 3, 4]
     spans = ((0, 2), (1, 4), (3, 5), (2, 3), (0, 5))
     assert [read(tmp_path, span) for span in spans] == [list(range(*span)) for span in spans]
-    stored = Stored(tmp_path)
+    stored = SavedState(tmp_path)
     assert stored.names() == ["x"] and stored.shape("x") == [5] and stored.kind("x") == torch.float32
 
 
@@ -51,10 +51,10 @@ def test_the_save_that_has_seen_most_is_read(tmp_path: Path) -> None:
     for number in ("000009", "1000000", "000010", "part-000099", "99"):
         ranks(tmp_path, number, 16, WHOLE)
     assert [save.name for save in saves_of(tmp_path)] == ["000009", "000010", "1000000"]
-    assert Stored(tmp_path).path.name == "1000000"
+    assert SavedState(tmp_path).path.name == "1000000"
     for images, taken in ((8, "1000000"), (16, FILE), (24, FILE)):
         write_tensors(tmp_path / FILE, {"x": torch.zeros(5)}, notes(images))
-        assert Stored(tmp_path).path.name == taken
+        assert SavedState(tmp_path).path.name == taken
         assert read_progress(tmp_path).images == max(images, 16)
 
 
@@ -67,10 +67,10 @@ def test_what_is_missing_or_damaged_is_one_sentence(tmp_path: Path) -> None:
     assert read(tmp_path, (0, 3)) == [0, 1, 2]
     (save / name_of(0, 2)).unlink()
     with pytest.raises(CheckpointError, match=r"lacks rank-0-of-2\.safetensors; remove it"):
-        Stored(tmp_path)
+        SavedState(tmp_path)
     write_tensors(tmp_path / "other" / FILE, {"x": torch.zeros(5)}, {"progress": "{}"})
     with pytest.raises(CheckpointError, match=rf"is not a training state .*; put {BEFORE} in its place"):
-        Stored(tmp_path / "other")
+        SavedState(tmp_path / "other")
 
 
 def test_when_it_was_saved_last(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pinxit.models.graph_capture import CudaGraphFunction, TracedFunction
 from pinxit.models.linear import PackedLinear
-from pinxit.models.recorded import Recorded, Traced
 
 
-def recorded(kept: list[Tensor]) -> Traced:
+def recorded(kept: list[Tensor]) -> TracedFunction:
     """Adds what is at two places to what is kept, in place, and gives as many rows of it as there are places."""
 
     def work(rows_R: Tensor, places_R: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def recorded(kept: list[Tensor]) -> Traced:
         store.index_add_(0, places_R, table.index_select(0, rows_R))
         return store[:R].view(R, -1) * store.shape[0]
 
-    return Traced(work, lambda: kept, torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
+    return TracedFunction(work, lambda: kept, torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
 
 
 def test_other_sizes_other_tensors_and_what_is_written() -> None:
@@ -71,7 +71,7 @@ def test_threads_do_not_wait_for_it(traced: bool) -> None:
         return x @ weight
 
     inputs = torch.ones(2, 400, 400).unbind()
-    call = Traced(work, lambda: [matrix], *inputs) if traced else work
+    call = TracedFunction(work, lambda: [matrix], *inputs) if traced else work
     frames, turns, going = 0, 0, True
 
     def profile(*_: object) -> None:
@@ -104,7 +104,7 @@ def test_a_packed_product_is_the_same_recorded(gelu: bool) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pytest.skip("needs oneDNN")
     product = PackedLinear(weight, bias, torch.float32, gelu)
-    call = Traced(lambda x, more: product(x) + more, lambda: [product.weight], x, more)
+    call = TracedFunction(lambda x, more: product(x) + more, lambda: [product.weight], x, more)
     expected = torch.nn.functional.linear(x, weight, bias)
     expected = torch.nn.functional.gelu(expected) if gelu else expected
     torch.testing.assert_close(call(x, more), expected + more)
@@ -134,7 +134,7 @@ def test_a_graph_is_captured_once_and_replayed_with_what_it_is_given(monkeypatch
         monkeypatch.setattr(torch.cuda, name, fake)
     for name in ("Stream", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, lambda: stream)
-    call, given, one = Recorded(work), torch.tensor([1.0, 2.0]), torch.ones(2)
+    call, given, one = CudaGraphFunction(work), torch.tensor([1.0, 2.0]), torch.ones(2)
     assert call(given, one).tolist() == [3, 5] and doing == ["work"] * 3 + ["replay"]
     assert call(torch.tensor([5.0, 6.0]), one).tolist() == [11, 13] and doing[4:] == ["replay"]
     assert given.tolist() == [1, 2], "the first input is not the graph's own"

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
-from pinxit.data.ahead import Ahead
-from pinxit.data.sources import TARS, braces, expanded
+from pinxit.data.prefetch_threads import PrefetchThreads
+from pinxit.data.sources import TARS, expand_braces, expand_pattern
 from pinxit.errors import DataError, PinxitError
-from pinxit.files import beside, replacing, user_path
+from pinxit.files import atomic_file, temporary_path, user_path
 
 TRIES, PATIENCE = 6, 1.0  # tries of a fetch; seconds to wait after the first failure, doubled after each further one
 GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # errors for which another try is useless
@@ -40,7 +40,7 @@ def shards_of(spec: str) -> list[str]:
     """
     if "://" not in spec:
         folder = user_path(spec)
-        inside = sorted(folder.glob(TARS)) if os.path.isdir(folder) else expanded(spec)  # noqa: PTH112
+        inside = sorted(folder.glob(TARS)) if os.path.isdir(folder) else expand_pattern(spec)  # noqa: PTH112
         found = list(map(str, inside))
     else:
         found = _remote(spec)
@@ -54,11 +54,11 @@ def _remote(spec: str) -> list[str]:
 
     found: list[str] = []
     try:
-        for url in braces(spec):
+        for url in expand_braces(spec):
             system, path = fsspec.core.url_to_fs(url)
             scheme = url.partition("://")[0]
             named = url.endswith(".tar") and "*" not in url
-            inside = [path] if named else patiently(url, partial(_glob, system, path))
+            inside = [path] if named else with_retries(url, partial(_glob, system, path))
             found += [url] if inside == [path] else [f"{scheme}://{one.lstrip('/')}" for one in sorted(inside)]
     except (ImportError, ValueError) as error:
         raise DataError(f"{spec} cannot be read: {error}.") from error
@@ -70,7 +70,7 @@ def _glob(system: Any, path: str) -> list[str]:
 
 
 @dataclass(eq=False)
-class Shelf:
+class ShardCache:
     """A cache of remote shards in a folder; the least recently used copies are deleted to make room.
 
     A copy's time of use is that of its file, so that all processes that share the folder know it. That of an expected
@@ -83,10 +83,10 @@ class Shelf:
     _space: float | None = field(default=None, repr=False)
     _warned: bool = field(default=False, repr=False)  # that there is too little
     _lock: Lock = field(default_factory=Lock, repr=False)
-    _ahead: Ahead = field(default_factory=Ahead, repr=False)
+    _ahead: PrefetchThreads = field(default_factory=PrefetchThreads, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:  # locks and threads stay in their process
-        return Shelf, (self.folder, self.room)
+        return ShardCache, (self.folder, self.room)
 
     @property
     def space(self) -> float:
@@ -134,7 +134,7 @@ class Shelf:
             return place.is_file()
         return True
 
-    def expect(self, url: str) -> None:
+    def prefetch(self, url: str) -> None:
         """Start to fetch a shard that will be needed soon, in the background; `path` raises what fails here.
 
         For as long as it is expected anew its copy stays, unless all that are expected exceed `space`.
@@ -155,7 +155,7 @@ class Shelf:
 
     def _fetch(self, url: str, place: Path) -> None:
         """Fetch a shard to `place`, marked from the moment that it is there: others may be making room just then."""
-        arrived = beside(place)  # what a kill leaves under such a name is removed when the run goes on
+        arrived = temporary_path(place)  # what a kill leaves under such a name is removed when the run goes on
         fetch(url, arrived)
         used = self._used(url)
         os.utime(arrived, (used, used))
@@ -189,17 +189,17 @@ class Shelf:
 
 
 def fetch(url: str, place: Path) -> None:
-    """Copy a remote file to `place`, as a whole or not at all. Raises as `patiently` does."""
+    """Copy a remote file to `place`, as a whole or not at all. Raises as `with_retries` does."""
     import fsspec
 
     def copy() -> None:
-        with replacing(place) as temporary, fsspec.open(url, "rb") as theirs, temporary.open("wb") as ours:
+        with atomic_file(place) as temporary, fsspec.open(url, "rb") as theirs, temporary.open("wb") as ours:
             shutil.copyfileobj(theirs, ours, 2**20)
 
-    patiently(url, copy)
+    with_retries(url, copy)
 
 
-def patiently(url: str, ask: Callable[[], T]) -> T:
+def with_retries(url: str, ask: Callable[[], T]) -> T:
     """Call `ask`, which reads something at `url`, and retry with growing pauses while it fails; returns its result.
 
     Raises DataError if there is nothing at `url` or it cannot be read at all, PinxitError when all TRIES have failed,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.models.detector_config import DetectorConfig, Found
+from pinxit.models.detector_config import DetectorConfig, PicturePredictions
 
 PATCH, STEPS, KEY = 2, 4, 32  # pixels a side of a patch, steps of red, green and blue, width of a key
 MOST_ALIKE = 4.0  # bound on a patch's content score, which is weighed against its distance from the box's middle
@@ -29,7 +29,7 @@ def tones(pictures_B3HW: Tensor) -> Tensor:
     return (pairs[:, :, None] * blue[:, None]).flatten(1, 2)
 
 
-class Palette(nn.Module):
+class ColourAttention(nn.Module):
     """Colours by attention: an object's features are the query, patches give the keys, their tones are the values.
 
     As values come from single pixels and know no shapes, a colour that training never showed on some shape is
@@ -51,19 +51,19 @@ class Palette(nn.Module):
     middles: Tensor
 
     def forward(self, pictures_B3HW: Tensor, features_BChw: Tensor) -> tuple[Tensor, Tensor]:
-        """`Found.paints` and `Found.keys` of pictures in [0, 1]."""
+        """`PicturePredictions.paints` and `PicturePredictions.keys` of pictures in [0, 1]."""
         x = pictures_B3HW * 2 - 1
         paints = F.avg_pool2d(tones(pictures_B3HW), PATCH)
         near = self.near(F.pixel_unshuffle(x, PATCH))
         keys = F.relu(near + F.interpolate(self.far(features_BChw), size=near.shape[2:]))
         return paints.flatten(2).mT, keys.flatten(2).mT
 
-    def colour(self, output: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
+    def colour(self, output: PicturePredictions, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
         """Logits [M, colours] of objects that look like `at_MC` in boxes (middle x and y, half width and height)."""
         query = self.ask(at_MC).float()[:, None]
         return self._attend(output, picture_M, query, boxes_M4[:, None]).squeeze(1)
 
-    def garment_colours(self, output: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
+    def garment_colours(self, output: PicturePredictions, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
         """Logits [M, garments, colours] of what objects wear, each garment at a predicted place of its own."""
         assert self.ask_garments is not None
         query = self.ask_garments(at_MC).float().view(len(at_MC), self.garments, KEY + 3)
@@ -71,7 +71,7 @@ class Palette(nn.Module):
         halves = boxes_M4[:, None, 2:].expand_as(middles)
         return self._attend(output, picture_M, query[..., : KEY + 1], torch.cat([middles, halves], 2))
 
-    def _attend(self, output: Found, picture_M: Tensor, query_MQK: Tensor, boxes_MQ4: Tensor) -> Tensor:
+    def _attend(self, output: PicturePredictions, picture_M: Tensor, query_MQK: Tensor, boxes_MQ4: Tensor) -> Tensor:
         """Logits [M, Q, colours]: attention over patches by content, less a penalty for distance from the box."""
         alike_MQP = torch.einsum("mqk,mpk->mqp", query_MQK[..., :KEY], output.keys[picture_M].float()) * KEY**-0.5
         x, y, half_width, half_height = boxes_MQ4[..., None].unbind(2)

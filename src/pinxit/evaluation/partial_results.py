@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from pinxit.errors import DataError, UsageError
 from pinxit.files import check_file, read_json, write_text
-from pinxit.locks import alone
+from pinxit.locks import file_lock
 from pinxit.schema import plain_number
 
 if TYPE_CHECKING:
@@ -22,29 +22,29 @@ AGAIN = "remove it to start the exam again"
 T = TypeVar("T")
 
 
-class Kept(TypedDict):
+class PartialResults(TypedDict):
     """The field that every such file has besides its content."""
 
     identity: dict[str, Any]
 
 
-def part_of(out: Path | None) -> Path | None:
+def partial_path(out: Path | None) -> Path | None:
     """The file for the unfinished work of a result; None without a result."""
     return out.with_name(f"{out.name}.part") if out else None
 
 
 @contextmanager
-def alone_for(out: Path | None) -> Iterator[None]:
+def report_lock(out: Path | None) -> Iterator[None]:
     """Inside the block no other process works on the result `out`.
 
     Raises UsageError while one does, PinxitError where the file cannot be written.
     """
     check_file(out)
-    with nullcontext() if out is None else alone(out.with_name(f".{out.name}.lock"), f"the report {out}"):
+    with nullcontext() if out is None else file_lock(out.with_name(f".{out.name}.lock"), f"the report {out}"):
         yield
 
 
-def keep(path: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+def save_partial(path: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     """Write JSON-ready `content`; `identity` describes the work that it belongs to."""
     write_text(path, json.dumps({"identity": identity, **content}, ensure_ascii=False, default=_plain))
 
@@ -66,8 +66,8 @@ def _plain(value: Any) -> Any:
     raise UsageError(f"{value!r} cannot be stored beside unfinished work: give text, numbers, lists.")
 
 
-def resume(
-    path: Path | None, identity: Mapping[str, Any], kind: type[Kept], read: Callable[[Mapping[str, Any]], T]
+def load_partial(
+    path: Path | None, identity: Mapping[str, Any], kind: type[PartialResults], read: Callable[[Mapping[str, Any]], T]
 ) -> T | None:
     """The saved content, checked to be a `kind` and converted by `read`; None if there is none.
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from threading import Lock, Thread
 
 
-class Ahead:
+class PrefetchThreads:
     """Up to `threads` threads, which exist while there is work. Exceptions raised by the work are dropped."""
 
     def __init__(self, threads: int = 2) -> None:

@@ -13,12 +13,12 @@ from pinxit.data.order import order_batch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pinxit.data.deal import Rows
+    from pinxit.data.stream_order import Rows
 
 SAID = ("a red square", "two blue stars")
 
 
-class Shelf:
+class MemoryBank:
     """What tasks ask of a `Bank`."""
 
     folder = Path("shelf")
@@ -37,8 +37,8 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def holding_out(self, count: int) -> Shelf:
-        found = Shelf(self.pictures, self.captions, self._facts)
+    def holding_out(self, count: int) -> MemoryBank:
+        found = MemoryBank(self.pictures, self.captions, self._facts)
         found.held_out = count
         return found
 

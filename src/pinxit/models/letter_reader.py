@@ -16,7 +16,7 @@ BLANK = 0  # CTC's "no letter"; letter i is class i + 1
 _WIDTHS = (24, 48, 64, 96)
 
 
-class Reader(nn.Module):
+class LetterReader(nn.Module):
     """Reads the letters on boards, at most `STEPS` a board."""
 
     def __init__(self, letters: int) -> None:

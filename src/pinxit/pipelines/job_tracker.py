@@ -9,18 +9,18 @@ from typing import Any
 
 from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.policy import Waiting
+from pinxit.pipelines.policy import WaitingItems
 from pinxit.pipelines.work import Event, Job, Place, WorkItem
 
 
-class Travel:
+class JobTracker:
     """Jobs in progress. It moves items and computes nothing; `Engine` decides what is computed next."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.jobs: dict[int, Job] = {}
         self.clients: Counter[str] = Counter()  # how many jobs each has
-        self.waiting = Waiting()
+        self.waiting = WaitingItems()
         self.again: list[WorkItem] = []  # items that failed once and are to be tried again, alone
         self.started: list[WorkItem] = []
         self.events: list[Event] = []
@@ -49,7 +49,7 @@ class Travel:
     def _enter(self, items: Sequence[WorkItem]) -> None:
         for item in items:  # all are registered before the first arrives, so that no join fires early
             item.job.items.add(item)
-            item.job.passed += self.graph.worth(item.route, item.at)
+            item.job.passed += self.graph.share_behind(item.route, item.at)
         for item in items:
             self._arrive(item)
 
@@ -74,7 +74,7 @@ class Travel:
         for item in met:
             self._gone(item)
         job.items.add(one)
-        job.passed += self.graph.worth(one.route, one.at)
+        job.passed += self.graph.share_behind(one.route, one.at)
         self.waiting.add(one)
 
     def _perhaps_done(self, job: Job) -> None:
@@ -123,7 +123,7 @@ class Travel:
 
     def _gone(self, item: WorkItem) -> None:
         item.job.items.discard(item)
-        item.job.passed -= self.graph.worth(item.route, item.at)
+        item.job.passed -= self.graph.share_behind(item.route, item.at)
 
     def _end(self, item: WorkItem) -> None:
         state, item.state = item.state, None

@@ -18,18 +18,18 @@ import fsspec
 import numpy as np
 import pytest
 
-from pinxit.data import shelf as shelves
+from pinxit.data import shard_cache as shard_cache_module
 from pinxit.data import stream_manifest, streams
-from pinxit.data.ahead import Ahead
 from pinxit.data.folders import FolderDataset
+from pinxit.data.prefetch_threads import PrefetchThreads
+from pinxit.data.shard_cache import ShardCache, shards_of
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.shards import read_span
-from pinxit.data.shelf import Shelf, shards_of
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError, PinxitError
-from pinxit.locks import alone_in
+from pinxit.locks import folder_lock
 from tests.recipes.squares import write_squares
 
 SIDE = 16
@@ -49,7 +49,7 @@ def remote(tars: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     memory: Any = fsspec.filesystem("memory")
     for path in tars.glob("*.tar"):
         memory.pipe(f"/shelf/{path.name}", path.read_bytes())
-    for module in (shelves, streams):
+    for module in (shard_cache_module, streams):
         monkeypatch.setattr(module, "PATIENCE", 0.0)
     yield "memory://shelf"
     memory.rm("/shelf", recursive=True)
@@ -69,7 +69,7 @@ def fails_first(work: Callable[..., Any], times: int, error: Exception) -> tuple
 
 
 def test_what_is_expected_is_done_once_by_few_threads_which_then_end() -> None:
-    ahead, open_door, begun = Ahead(2), threading.Event(), list[str]()
+    ahead, open_door, begun = PrefetchThreads(2), threading.Event(), list[str]()
 
     def work(name: str) -> None:
         begun.append(name)
@@ -94,40 +94,41 @@ def test_what_is_expected_is_done_once_by_few_threads_which_then_end() -> None:
 
 def test_nobody_waits_for_it_at_the_end() -> None:
     """A run that is told to stop does not first fetch what it would have read later."""
-    code = "import time; from pinxit.data.ahead import Ahead; Ahead().begin('a', lambda _: time.sleep(600))"
+    code = "import time; from pinxit.data.prefetch_threads import PrefetchThreads\n"
+    code += "PrefetchThreads().begin('a', lambda _: time.sleep(600))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_copies_that_are_read_are_not_the_first_to_go(remote: str, tars: Path, tmp_path: Path) -> None:
     size = (tars / "00000.tar").stat().st_size
-    shelf, urls = Shelf(tmp_path / "cache", room=2.5 * size), shards_of(remote)
-    first, second = shelf.path(urls[0]), shelf.path(urls[1])
+    shard_cache, urls = ShardCache(tmp_path / "cache", room=2.5 * size), shards_of(remote)
+    first, second = shard_cache.path(urls[0]), shard_cache.path(urls[1])
     os.utime(first, (1, 1))
     os.utime(second, (2, 2))
-    assert shelf.holds(urls[0])
-    shelf.path(urls[2])
-    assert first.is_file() and not second.exists() and not shelf.holds(urls[1])
+    assert shard_cache.holds(urls[0])
+    shard_cache.path(urls[2])
+    assert first.is_file() and not second.exists() and not shard_cache.holds(urls[1])
 
 
 def test_copies_leave_room_on_the_disk(remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf, urls = Shelf(tmp_path / "cache"), shards_of(remote)
+    shard_cache, urls = ShardCache(tmp_path / "cache"), shards_of(remote)
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(shelves.SPARE + 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(shard_cache_module.SPARE + 1))
     for url in urls[:3]:
-        shelf.path(url)
-    assert len(list(shelf.folder.glob("*.tar"))) == 3
+        shard_cache.path(url)
+    assert len(list(shard_cache.folder.glob("*.tar"))) == 3
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(0))
-    assert shelf.path(urls[3]).is_file() and len(list(shelf.folder.glob("*.tar"))) == 1
+    assert shard_cache.path(urls[3]).is_file() and len(list(shard_cache.folder.glob("*.tar"))) == 1
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PinxitError, match=r"cannot write .*file.*tar: "):
-        Shelf(tmp_path / "file" / "cache").path(urls[0])
+        ShardCache(tmp_path / "file" / "cache").path(urls[0])
 
 
 def test_a_kill_leaves_nothing_that_takes_room_for_ever(
     remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even one between a fetch and the moment that its copy is known by its name."""
-    shelf, (url, *_) = Shelf(tmp_path / "run" / "cache"), shards_of(remote)
+    shard_cache, (url, *_) = ShardCache(tmp_path / "run" / "cache"), shards_of(remote)
     utime = os.utime
 
     def killed(path: Path, times: tuple[float, float] | None = None) -> None:
@@ -137,11 +138,11 @@ def test_a_kill_leaves_nothing_that_takes_room_for_ever(
 
     with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
         once.setattr(os, "utime", killed)
-        shelf.path(url)
-    assert not shelf.holds(url)
-    with alone_in(tmp_path / "run", "the run"):
-        assert [path.suffix for path in shelf.folder.iterdir()] == [".lock"]
-    assert shelf.path(url).is_file()
+        shard_cache.path(url)
+    assert not shard_cache.holds(url)
+    with folder_lock(tmp_path / "run", "the run"):
+        assert [path.suffix for path in shard_cache.folder.iterdir()] == [".lock"]
+    assert shard_cache.path(url).is_file()
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_a_copy_that_made_room_while_it_was_read_is_had_again(
 
     monkeypatch.setattr(streams, "read_span", away)
     assert np.array_equal(stream.pictures[2], local.pictures[2]) and len(gone) == 2
-    assert not stream.problems and stream.standing(2) == 2
+    assert not stream.problems and stream.item_shown(2) == 2
 
 
 def test_a_copy_that_made_room_before_it_was_opened_is_had_again(
@@ -216,7 +217,7 @@ def test_lists_and_indexes_are_asked_for_again(
     with pytest.raises(PinxitError, match=r"memory://shelf cannot be fetched, after 6 tries \(down\)"):
         shards_of(remote)
     monkeypatch.undo()
-    monkeypatch.setattr(shelves, "PATIENCE", 0.0)
+    monkeypatch.setattr(shard_cache_module, "PATIENCE", 0.0)
     index_shards(str(tars), tmp_path / "index")
     memory.pipe(f"/shelf/{INDEX}", (tmp_path / "index" / INDEX).read_bytes())
     opened, asked = fails_first(fsspec.open, 2, TimeoutError("slow"))

@@ -24,13 +24,13 @@ PIL: tuple[Filter, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "area", 
 """Filters by the numbers that Pillow, and so transformers, gives them."""
 
 
-class Sides(TypedDict):
+class SizeSetting(TypedDict):
     shortest_edge: NotRequired[Count]
     height: NotRequired[Count]
     width: NotRequired[Count]
 
 
-class Processor(TypedDict):
+class TransformersPreprocessor(TypedDict):
     image_mean: NotRequired[Colours]
     image_std: NotRequired[list[Positive]]
     do_normalize: NotRequired[bool]
@@ -39,11 +39,11 @@ class Processor(TypedDict):
     do_rescale: NotRequired[bool]
     rescale_factor: NotRequired[Positive]
     resample: NotRequired[Annotated[int, Meta(ge=0, le=5)]]
-    size: NotRequired[Count | Sides]
-    crop_size: NotRequired[Count | Sides]
+    size: NotRequired[Count | SizeSetting]
+    crop_size: NotRequired[Count | SizeSetting]
 
 
-class OpenClipLook(TypedDict):
+class OpenClipPreprocessing(TypedDict):
     mean: NotRequired[Colours]
     std: NotRequired[list[Positive]]
     size: NotRequired[Count | list[Count]]
@@ -53,21 +53,21 @@ class OpenClipLook(TypedDict):
 
 
 @dataclass(frozen=True)
-class Look:
+class Preprocessing:
     """The preprocessing of a CLIP: `mean` and `std`, where the file has them, and how pictures become squares."""
 
     colours: Mapping[str, tuple[float, ...]]
     fitting: Fitting = field(default_factory=Fitting)
 
 
-def transformers_look(path: Path, size: int) -> Look:
+def transformers_preprocessing(path: Path, size: int) -> Preprocessing:
     """The preprocessing in a file, for a model of `size` pixels a side; CLIP's own if there is no such file.
 
     Raises CheckpointError for preprocessing that pinxit does not support, or that leads to pictures of another size.
     """
     if not path.is_file():
-        return Look({})
-    shown: Processor = read_json(path, Processor, CheckpointError)
+        return Preprocessing({})
+    shown: TransformersPreprocessor = read_json(path, TransformersPreprocessor, CheckpointError)
     settings: Mapping[str, Any] = shown
     check_settings({name: settings[name] for name in ("do_resize", "do_pad") if name in settings}, RESIZED, str(path))
     if shown.get("do_center_crop", True):
@@ -76,13 +76,13 @@ def transformers_look(path: Path, size: int) -> Look:
             raise CheckpointError(f"{path}: crop_size is {crop}, but the model sees {size} pixels a side.")
     resized, side = _resized(shown, size, path)
     fitting = Fitting(resized, None if side == size else side, PIL[shown.get("resample", 3)])
-    return Look(_colours(shown), fitting)
+    return Preprocessing(_colours(shown), fitting)
 
 
 RESIZED: Allowed = {"do_resize": only(True), "do_pad": empty}
 
 
-def _resized(shown: Processor, size: int, path: Path) -> tuple[Literal["shorter", "both"], int]:
+def _resized(shown: TransformersPreprocessor, size: int, path: Path) -> tuple[Literal["shorter", "both"], int]:
     asked = shown.get("size", size)
     cropped = shown.get("do_center_crop", True)
     if isinstance(asked, dict) and asked.keys() == {"height", "width"} and asked["height"] == asked["width"]:
@@ -99,7 +99,7 @@ def _resized(shown: Processor, size: int, path: Path) -> tuple[Literal["shorter"
     return ("both" if resized == "both" else "shorter"), side
 
 
-def _colours(shown: Processor) -> dict[str, tuple[float, ...]]:
+def _colours(shown: TransformersPreprocessor) -> dict[str, tuple[float, ...]]:
     """Mean and standard deviation of pixels in [0, 1], whatever range the file's rescaling gives them."""
     levels = 255 * shown.get("rescale_factor", 1 / 255) if shown.get("do_rescale", True) else 255.0
     own = abs(levels - 1) < 1e-6
@@ -114,16 +114,19 @@ def _colours(shown: Processor) -> dict[str, tuple[float, ...]]:
     return found if own else {name: tuple(one / levels for one in (usual | found)[name]) for name in usual}
 
 
-def open_clip_look(data: Mapping[str, Any], size: int, where: str) -> Look:
-    """The preprocessing in open_clip's `preprocess_cfg`, for `size` pixels a side; raises as `transformers_look`."""
+def open_clip_preprocessing(data: Mapping[str, Any], size: int, where: str) -> Preprocessing:
+    """The preprocessing in open_clip's `preprocess_cfg`, for `size` pixels a side.
+
+    Raises as `transformers_preprocessing` does.
+    """
     check_settings(data, OPEN_CLIP, where)
-    shown: OpenClipLook = checked(OpenClipLook, data, where, CheckpointError)
+    shown: OpenClipPreprocessing = checked(OpenClipPreprocessing, data, where, CheckpointError)
     if shown.get("size", size) not in (size, [size, size]):
         raise CheckpointError(f"{where}: size is {shown['size']}, but the model sees {size} pixels a side.")
     resized: Any = {"shortest": "shorter", "longest": "longer", "squash": "both"}[shown.get("resize_mode", "shortest")]
     method: Filter = "bilinear" if shown.get("interpolation") == "bilinear" else "bicubic"  # "random", too
     colours: Mapping[str, Any] = shown
-    return Look(
+    return Preprocessing(
         {name: tuple(colours[name]) for name in ("mean", "std") if name in colours},
         Fitting(resized, None, method, shown.get("fill_color", 0)),
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 Work = Callable[[Tensor, Tensor], Tensor]
 
 
-class Recorded:
+class CudaGraphFunction:
     """A function of static shapes as one CUDA graph, captured at its first call, so that later ones launch no kernels.
 
     The first call runs the function twice to warm up: running it again on the same inputs must be harmless.
@@ -43,7 +43,7 @@ class Recorded:
             self.output = self.work(*self.inputs)
 
 
-class Traced:
+class TracedFunction:
     """A function on a CPU traced by TorchScript, whose interpreter does not hold the GIL: threads run in parallel.
 
     The trace takes inputs of other sizes as long as the function asks for sizes by `shape`, which is traced, and not by
@@ -69,7 +69,7 @@ class Traced:
         result: Tensor = self.call(list(self.held()), *inputs)
         return result
 
-    def beside(self, work: Work, held: Callable[[], Sequence[Tensor]]) -> Traced:
+    def beside(self, work: Work, held: Callable[[], Sequence[Tensor]]) -> TracedFunction:
         """The same trace for another decoder, with its own tensors in place of `held`."""
         other = copy(self)
         other.work, other.held = work, held
