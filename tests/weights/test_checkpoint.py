@@ -13,7 +13,7 @@ from torch import nn
 from pinxit import files
 from pinxit.errors import CheckpointError, PinxitError
 from pinxit.weights import checkpoint as weights
-from pinxit.weights import tensor_files
+from pinxit.weights import tensor_files, zoo
 from pinxit.weights.checkpoint import Part, Store, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
@@ -225,3 +225,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=told):
             opened.load_into("net", module)
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    assert zoo.located("") == "" and zoo.located(".") == str(Path.cwd().resolve())

@@ -56,10 +56,11 @@ class ShardDataset:
         self.problems = Problems()
         self._shards: list[Shard] = []
         for path in paths:
+            place = Path(path).absolute()  # a program may change its working directory
             try:
-                self._shards.append(index_shard(Path(path).absolute(), self.problems))
+                self._shards.append(index_shard(place, self.problems))
             except DataError as error:
-                self.problems.add(str(path), str(error).removeprefix(f"{path} ").rstrip("."))
+                self.problems.add(str(path), str(error).removeprefix(f"{place} ").rstrip("."))
         self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
         self._open, self._lock = OrderedDict[int, mmap.mmap](), Lock()
         if len(self) == 0:

@@ -121,7 +121,7 @@ def fit(
 
 
 def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ranks) -> tuple[Task, State, list[str]]:
-    """The task, moved to its device or sharded; the state to start from; and what is `missing_weights` in `init`.
+    """The task, moved to its device or sharded; the state to start from; and the `missing_weights` of `init`.
 
     A run starts from the first of these that applies:
     1. the state in `folder`: it is resumed, and `init` is ignored;
@@ -170,7 +170,7 @@ def missing_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) 
 
 
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
-    """Load `values` into `module`; returns what is `missing_weights`."""
+    """Load `values` into `module`; returns the `missing_weights`."""
     check_weights(module, name, values)
     known = module.state_dict()
     with torch.no_grad():

@@ -42,9 +42,9 @@ def adapt(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()
     """Freeze the modules and give every matrix and kernel with more than `rank` rows and columns an addition.
 
     `new`: names, as `trainable_parameters` gives them, of weights that are random, in whole or in part: they are
-    trained themselves. What is drawn for a weight depends on its name alone.
-    Modules that have additions, of an earlier `fit` of the same
-    task, stay as they are. Raises UsageError if no matrix is that large, or for additions of another rank.
+    trained themselves. What is drawn for a weight depends on its name alone. Modules that have additions, of an earlier
+    `fit` of the same task, stay as they are. Raises UsageError if no matrix is that large, or for additions of another
+    rank.
     """
     ranks = {len(part.down) for module in modules.values() for part in module.modules() if isinstance(part, Addition)}
     if ranks:

@@ -34,7 +34,7 @@ def find(name_or_folder: str | Path) -> Path:
 def located(name_or_folder: str) -> str:
     """A folder's absolute path, which names it wherever a command is run; shipped and other names as they are."""
     folder = user_path(name_or_folder)
-    return str(folder.resolve()) if name_or_folder not in shipped() and folder.is_dir() else name_or_folder
+    return str(folder.resolve()) if name_or_folder not in ("", *shipped()) and folder.is_dir() else name_or_folder
 
 
 def is_karlo(folder: str | Path) -> bool:
