@@ -144,10 +144,13 @@ def _differences(module: nn.Module, network: Network, path: Path) -> Iterator[fl
 @contextmanager
 def _without_places() -> Iterator[None]:
     """Do not look up for every operation where in the source code it stands, which takes an eighth of an export."""
-    from torch.fx import config
+    import torch.fx
 
-    name = "do_not_emit_stack_traces"
-    before = getattr(config, name, False)  # older versions of torch do not ask
+    config, name = getattr(torch.fx, "config", None), "do_not_emit_stack_traces"
+    if not hasattr(config, name):  # older versions of torch do not ask
+        yield
+        return
+    before = getattr(config, name)
     setattr(config, name, True)
     try:
         yield
