@@ -131,7 +131,7 @@ def test_programs_see_the_types() -> None:
 
 def test_extras_are_installed_from_a_clone() -> None:
     """pip would look for `pinxit[ray]` on an index, where there is none, unless pinxit was installed before."""
-    root = SOURCE.parents[1]
+    root = Path(__file__).parents[1]
     extras = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     pages = [root / "README.md", *(root / "docs").glob("*.md")]
     told = {path: path.read_text("utf-8") for path in [*pages, *MODULES.values()] if path.stem not in RECORDS}
