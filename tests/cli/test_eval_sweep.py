@@ -22,7 +22,7 @@ from tests.recipes.painters import save_random_checkpoint
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders `nano` (an Imagen), `dalle` and `judge`."""
     folder = tmp_path_factory.mktemp("sweep")
     save_random_imagen(folder / "nano")
@@ -35,14 +35,14 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def random_eye(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def random_eye(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Distances by a small CLIP, as they matter nowhere but in one test of true ones: the usual takes seconds."""
-    monkeypatch.setattr("pinxit.cli.eval.sweep_setup.EYE", str(shelf / "dalle"))
+    monkeypatch.setattr("pinxit.cli.eval.sweep_setup.EYE", str(checkpoints / "dalle"))
 
 
-def sweep(cli: Cli, shelf: Path, painter: str, *options: object, prompts: int = 3) -> Done:
-    return cli("eval", "sweep", "--checkpoint", shelf / painter, "--judge", shelf / "judge", "--prompts", prompts,
-               *options)  # fmt: skip
+def sweep(cli: Cli, checkpoints: Path, painter: str, *options: object, prompts: int = 3) -> Done:
+    return cli("eval", "sweep", "--checkpoint", checkpoints / painter, "--judge", checkpoints / "judge",
+               "--prompts", prompts, *options)  # fmt: skip
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -55,9 +55,9 @@ def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("random_eye")
-def test_guidance_and_thresholding_of_an_imagen(cli: Cli, shelf: Path, tmp_path: Path) -> None:
+def test_guidance_and_thresholding_of_an_imagen(cli: Cli, checkpoints: Path, tmp_path: Path) -> None:
     out, plot, sheet = tmp_path / "sweep.json", tmp_path / "sweep.png", tmp_path / "sheet.png"
-    done = sweep(cli, shelf, "nano", "--vary", "guidance=1,8", "--vary", "percentile=0,0.9", "--set", "steps=3",
+    done = sweep(cli, checkpoints, "nano", "--vary", "guidance=1,8", "--vary", "percentile=0,0.9", "--set", "steps=3",
                  "--out", out, "--plot", plot, "--sheet", sheet)  # fmt: skip
     assert done.code == 0, done.err
     report = json.loads(out.read_text(encoding="utf-8"))
@@ -78,13 +78,13 @@ def test_guidance_and_thresholding_of_an_imagen(cli: Cli, shelf: Path, tmp_path:
 
 @pytest.mark.usefixtures("random_eye")
 def test_an_interrupted_sweep_goes_on_and_ends_the_same(
-    cli: Cli, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pinxit.recipes.imagen.painter import ImagenPainter
 
     options = ("--vary", "sampler=ddim,heun", "--vary", "steps=2,3")
     whole, halved = tmp_path / "whole.json", tmp_path / "halved.json"
-    assert sweep(cli, shelf, "nano", *options, "--out", whole, prompts=2).code == 0
+    assert sweep(cli, checkpoints, "nano", *options, "--out", whole, prompts=2).code == 0
     paint, calls = ImagenPainter.paint_many, []
 
     def stop(self: ImagenPainter, *arguments: Any, **settings: Any) -> Any:
@@ -94,13 +94,13 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
         return paint(self, *arguments, **settings)
 
     monkeypatch.setattr(ImagenPainter, "paint_many", stop)
-    assert sweep(cli, shelf, "nano", *options, "--out", halved, prompts=2).code == 130
+    assert sweep(cli, checkpoints, "nano", *options, "--out", halved, prompts=2).code == 130
     assert (tmp_path / "halved.json.part").is_file() and not halved.exists()
-    other = sweep(cli, shelf, "nano", *options, "--seed", 1, "--out", halved, prompts=2)
+    other = sweep(cli, checkpoints, "nano", *options, "--seed", 1, "--out", halved, prompts=2)
     assert other.code == 2 and "holds half of an exam with other settings" in other.err
     shown: list[bool] = []
     monkeypatch.setattr("pinxit.cli.eval.report.print_rich", lambda *_: shown.append(halved.is_file()))
-    assert sweep(cli, shelf, "nano", *options, "--out", halved, prompts=2).code == 0
+    assert sweep(cli, checkpoints, "nano", *options, "--out", halved, prompts=2).code == 0
     assert calls[3:] == [("heun", 2), ("heun", 3)] and shown == [True]
     assert without_time(rows_of(halved)) == without_time(rows_of(whole))
     assert [row["evaluations"] for row in rows_of(whole)] == [2, 3, 3, 5]
@@ -108,7 +108,7 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
 
 @pytest.mark.usefixtures("random_eye")
 def test_the_upsampler_alone_varies_over_the_same_small_pictures(
-    cli: Cli, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pinxit.recipes.imagen.painter import ImagenPainter
 
@@ -119,7 +119,7 @@ def test_the_upsampler_alone_varies_over_the_same_small_pictures(
         return paint(self, *arguments, **settings)
 
     monkeypatch.setattr(ImagenPainter, "paint_many", count)
-    done = sweep(cli, shelf, "nano", "--vary", "augmentation=0,0.4,1", "--set", "upsampler_steps=3", "--upscale",
+    done = sweep(cli, checkpoints, "nano", "--vary", "augmentation=0,0.4,1", "--set", "upsampler_steps=3", "--upscale",
                  "--out", out, "--sheet", tmp_path / "sheet.png")  # fmt: skip
     assert done.code == 0, done.err
     assert len(calls) == 1 and not {"augmentation", "upsampler_steps"} & calls[0].keys()
@@ -128,9 +128,9 @@ def test_the_upsampler_alone_varies_over_the_same_small_pictures(
     assert {(row["evaluations"], row["upsampler_evaluations"]) for row in rows} == {(4, 3)}
 
 
-def test_temperature_of_a_dalle(cli: Cli, shelf: Path, tmp_path: Path) -> None:
+def test_temperature_of_a_dalle(cli: Cli, checkpoints: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep.json"
-    done = sweep(cli, shelf, "dalle", "--vary", "temperature=0.5,1", "--out", out, "--plot", tmp_path / "p.png",
+    done = sweep(cli, checkpoints, "dalle", "--vary", "temperature=0.5,1", "--out", out, "--plot", tmp_path / "p.png",
                  prompts=2)  # fmt: skip
     assert done.code == 0, done.err
     rows = rows_of(out)
@@ -160,9 +160,9 @@ def test_temperature_of_a_dalle(cli: Cli, shelf: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_makes_no_sense_is_one_sentence_before_anything_is_painted(
-    cli: Cli, shelf: Path, tmp_path: Path, painter: str, options: tuple[str, ...], told: str
+    cli: Cli, checkpoints: Path, tmp_path: Path, painter: str, options: tuple[str, ...], told: str
 ) -> None:
-    done = sweep(cli, shelf, painter, *options, "--out", tmp_path / "out.json")
+    done = sweep(cli, checkpoints, painter, *options, "--out", tmp_path / "out.json")
     assert done.code == 2 and told in done.err and "Traceback" not in done.err
     assert len(done.err.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
 

@@ -20,27 +20,16 @@ import pytest
 
 from pinxit.data import shard_cache as shard_cache_module
 from pinxit.data import stream_manifest, streams
-from pinxit.data.folders import FolderDataset
 from pinxit.data.prefetch_threads import PrefetchThreads
 from pinxit.data.shard_cache import ShardCache, shards_of
-from pinxit.data.shard_writer import write_shards
 from pinxit.data.shards import read_span
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError, PinxitError
 from pinxit.locks import folder_lock
-from tests.recipes.squares import write_squares
 
 SIDE = 16
-
-
-@pytest.fixture(scope="module")
-def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight squares in four shards."""
-    place = tmp_path_factory.mktemp("tars")
-    write_shards(FolderDataset(write_squares(place / "squares"), SIDE), place / "shards", per_shard=2, workers=1)
-    return place / "shards"
 
 
 @pytest.fixture
@@ -48,11 +37,11 @@ def remote(tars: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The same in a store that is not this file system, and nobody has patience."""
     memory: Any = fsspec.filesystem("memory")
     for path in tars.glob("*.tar"):
-        memory.pipe(f"/shelf/{path.name}", path.read_bytes())
+        memory.pipe(f"/store/{path.name}", path.read_bytes())
     for module in (shard_cache_module, streams):
         monkeypatch.setattr(module, "PATIENCE", 0.0)
-    yield "memory://shelf"
-    memory.rm("/shelf", recursive=True)
+    yield "memory://store"
+    memory.rm("/store", recursive=True)
 
 
 def fails_first(work: Callable[..., Any], times: int, error: Exception) -> tuple[Callable[..., Any], list[int]]:
@@ -214,12 +203,12 @@ def test_lists_and_indexes_are_asked_for_again(
     monkeypatch.setattr(type(memory), "glob", lambda self, *how: flaky(*how))
     assert len(shards_of(remote)) == 4 and len(calls) == 3
     monkeypatch.setattr(type(memory), "glob", lambda self, *how: fails_first(print, 9, TimeoutError("down"))[0]())
-    with pytest.raises(PinxitError, match=r"memory://shelf cannot be fetched, after 6 tries \(down\)"):
+    with pytest.raises(PinxitError, match=r"memory://store cannot be fetched, after 6 tries \(down\)"):
         shards_of(remote)
     monkeypatch.undo()
     monkeypatch.setattr(shard_cache_module, "PATIENCE", 0.0)
     index_shards(str(tars), tmp_path / "index")
-    memory.pipe(f"/shelf/{INDEX}", (tmp_path / "index" / INDEX).read_bytes())
+    memory.pipe(f"/store/{INDEX}", (tmp_path / "index" / INDEX).read_bytes())
     opened, asked = fails_first(fsspec.open, 2, TimeoutError("slow"))
     monkeypatch.setattr(fsspec, "open", opened)
     assert len(build_stream(remote, SIDE, None, tmp_path / "run" / "pictures")) == 8

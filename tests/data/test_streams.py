@@ -37,14 +37,6 @@ from tests.recipes.squares import write_squares
 SIDE = 16
 
 
-@pytest.fixture(scope="module")
-def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight squares in four shards of two."""
-    place = tmp_path_factory.mktemp("tars")
-    write_shards(FolderDataset(write_squares(place / "squares"), SIDE), place / "shards", per_shard=2, workers=1)
-    return place / "shards"
-
-
 @pytest.fixture
 def own(tars: Path, tmp_path: Path) -> Path:
     """Shards that a test may spoil."""

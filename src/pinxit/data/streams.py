@@ -53,7 +53,7 @@ class Stream:
     _opened: OrderedDict[int, Shard] = field(default_factory=OrderedDict, repr=False)
     _stands: dict[int, int] = field(default_factory=dict, repr=False)  # for broken items, their replacements
     _named: set[str] = field(default_factory=set, repr=False)  # keys of broken items that have been reported
-    _deals: dict[tuple[int, int], StreamOrder] = field(default_factory=dict, repr=False)
+    _orders: dict[tuple[int, int], StreamOrder] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, folder: Path | str, cache: Path | str | None = None) -> Stream:
@@ -248,12 +248,12 @@ class Stream:
 
     def _stream_order(self, batch: int, seed: int) -> StreamOrder:
         asked = (batch, seed)
-        if asked not in self._deals:
+        if asked not in self._orders:
             if self.held_out >= len(self):
                 raise UsageError(f"all {len(self)} pictures of {self.folder} are held out: hold out fewer.")
             counts = tuple(int(n) for n in np.diff(np.minimum([0, *self._ends], len(self) - self.held_out)))
-            self._deals[asked] = StreamOrder(counts, seed, streams_for(batch, sum(count > 0 for count in counts)))
-        return self._deals[asked]
+            self._orders[asked] = StreamOrder(counts, seed, streams_for(batch, sum(count > 0 for count in counts)))
+        return self._orders[asked]
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:

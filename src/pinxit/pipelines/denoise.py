@@ -120,9 +120,9 @@ class DenoiseWorker:
 
     def begin(self, item: WorkItem) -> SamplerState:
         """Draw the noise, and start the sampler up to its first query. Raises UsageError for settings out of range."""
-        (walk,) = self.lanes.run([partial(self._begin, item.value)])
-        assert isinstance(walk, SamplerState)
-        return walk
+        (state,) = self.lanes.run([partial(self._begin, item.value)])
+        assert isinstance(state, SamplerState)
+        return state
 
     def step(self, states: Sequence[SamplerState]) -> None:
         """One evaluation for each: answer its sampler's query."""
