@@ -37,3 +37,20 @@ def test_the_previews_path_is_said_once_and_not_on_stdout(
     captured = capsys.readouterr()
     assert captured.err.count("preview.png") == 1 + captured.err.count("other.png") - 1 == 1
     assert captured.err.count(str(preview)) == 1 and str(preview) not in captured.out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_bars_leave_nothing_in_a_file(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even an empty line for each: there may be a million prompts."""
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress.bar("reading", 2) as watch:
+        watch(1)
+    with progress.painting("a cat", tmp_path / "preview.png") as look:
+        look(PaintProgress(0.5, list))
+    assert bool(capsys.readouterr().err) is terminal

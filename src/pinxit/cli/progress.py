@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pinxit.texts import printable
 
@@ -22,7 +22,6 @@ def bar(label: str, total: float | None = None, unit: str = "") -> Iterator[Call
 
     Lines that are logged meanwhile are printed above it.
     """
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -35,9 +34,17 @@ def bar(label: str, total: float | None = None, unit: str = "") -> Iterator[Call
     label = printable(label)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     times = (TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as shown:
+    with Progress(*columns, *times, **_on_stderr()) as shown:
         task = shown.add_task(label, total=total)
         yield lambda done, total=None: shown.update(task, completed=done, total=total)
+
+
+def _on_stderr() -> dict[str, Any]:
+    """Where a bar is shown. In a file it would be an empty line for each prompt."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return {"console": console, "transient": True, "disable": not console.is_interactive}
 
 
 @contextmanager
@@ -49,7 +56,6 @@ def painting(
     The path of `preview` is printed once, as soon as the file exists; `announced`: those that were printed before.
     """
     known = set() if announced is None else announced
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from pinxit.data.sheet import sheet
@@ -61,7 +67,7 @@ def painting(
         TextColumn("{task.percentage:3.0f}%"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, **_on_stderr()) as bar:
         label = printable(label)
         task = bar.add_task(label if len(label) <= 60 else label[:59] + "…", total=1.0)
         shown = time.monotonic()
