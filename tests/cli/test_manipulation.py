@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 from PIL import Image
 
 from pinxit.api import load
-from pinxit.cli.manipulation import DDIM_STEPS
+from pinxit.cli.manipulation import DDIM_STEPS, DRAWN
 from pinxit.data.decode import read_picture
 from pinxit.data.masks import mask_in
 from pinxit.data.problems import ItemError
 from pinxit.pictures import read_metadata
+from pinxit.recipes.jobs import Watch
 from pinxit.recipes.unclip.inversion import STEPS
 from pinxit.recipes.unclip.painter import UnclipPainter
 from tests.cli.helpers import Cli
@@ -114,6 +117,21 @@ def test_a_strip_has_the_ends_that_were_given(cli: Cli, checkpoint: Path, tmp_pa
         long = run(cli, checkpoint, tmp_path / "long", *words, "--steps", 6, *few)
         height, width, _ = read_picture(Path(str(long["sheet"]))).shape
         assert width > 3 * height, f"{words[0]} is one row"
+
+
+def test_the_bar_moves_while_pictures_are_enlarged(
+    cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+
+    @contextmanager
+    def painting(*_: object) -> Iterator[Watch]:
+        yield lambda painted: shares.append(painted.share)
+
+    monkeypatch.setattr("pinxit.cli.progress.painting", painting)
+    noise(32, 32).save(tmp_path / "a.png")
+    run(cli, checkpoint, tmp_path / "out", "vary", tmp_path / "a.png", "--count", 1, "--set", "steps=1")
+    assert shares == sorted(shares) and shares[-1] == 1 and any(DRAWN < share < 1 for share in shares)
 
 
 def test_more_is_painted_around_a_picture(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

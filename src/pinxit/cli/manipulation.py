@@ -45,6 +45,8 @@ Upscale = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder for the results, which get a folder of their own there.")]
 DEFAULT = SHIPPED[Recipe.unclip]
+DRAWN = 0.75
+"""Of the progress, the part that drawing has where the pictures are enlarged afterwards."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def draw_strip(
     from pinxit.cli import progress
     from pinxit.cli.paint_output import folder_name, output_lock
     from pinxit.files import check_writable
+    from pinxit.recipes.unclip.inversion import sub_progress
 
     upsampler = enlarger(painter, upscale)
     about = {"made_by": verb, "upscale": 0} | facts | painter.provenance | {"given": [one.facts for one in given]}
@@ -133,9 +136,10 @@ def draw_strip(
     check_writable(folder)
     with output_lock(folder):
         with progress.painting(title, folder / "preview.png") as watch:
-            labels, drawn = zip(*draw(watch), strict=True)
+            first = DRAWN if upsampler is not None else 1.0
+            labels, drawn = zip(*draw(sub_progress(watch, 0.0, first)), strict=True)
             if upsampler is not None:
-                drawn = tuple(upsampler.enlarge("", drawn))
+                drawn = tuple(upsampler.enlarge("", drawn, sub_progress(watch, first, 1.0), progress.PREVIEW_SECONDS))
         paths = _write(folder, given, [one.picture for one in drawn], labels, about, columns)
     if as_json:
         names = [str(path) for path in paths]
