@@ -31,6 +31,10 @@ class ScorerThresholds:
     link: float = 0.5  # least probability that one thing does something to another: the mean of does and undergoes
 
 
+USUAL = "the usual one"
+"""What complaints call a view and a light that have no name."""
+
+
 def complaints(detections: Detections, expected: ExpectedScene, rules: ScorerThresholds | None = None) -> list[str]:
     """What is wrong with a picture, each in a few words; empty when it shows what was asked for.
 
@@ -52,9 +56,9 @@ def complaints(detections: Detections, expected: ExpectedScene, rules: ScorerThr
         assignments = _assignments(examined, expected.objects)
         wrong = min((_of_assignment(chosen, detections, expected, rules) for chosen in assignments), key=len)
     if expected.place is not None and detections.place != expected.place:
-        wrong = [*wrong, f"ground is {detections.place}, not {expected.place}"]
+        wrong = [*wrong, f"ground is {detections.place or 'unknown'}, not {expected.place}"]
     if expected.light is not None and detections.light != expected.light:
-        wrong = [*wrong, f"light is {detections.light}, not {expected.light}"]
+        wrong = [*wrong, f"light is {detections.light or USUAL}, not {expected.light}"]
     return wrong
 
 
@@ -162,11 +166,11 @@ def _wrong_looks(one: Detection, want: ExpectedObject, style: str | None) -> Ite
         ("form", want.form, one.form),
         ("style", style, one.style),
         ("material", want.material, one.material),
-        ("words", want.words, one.words or ""),
+        ("words", want.words, one.words),
     )
     for what, wish, detected in asked:
-        if wish is not None and wish != detected:
-            yield f"{one.name} has {what} {detected}, not {wish}"
+        if wish not in (None, detected):
+            yield f"{one.name} has {what} {detected}, not {wish}" if detected else f"{one.name} has no {what} {wish}"
     worn = {garment: colour for colour, garment in one.outfit}
     for colour, garment in want.outfit:
         if garment not in worn:
@@ -184,7 +188,7 @@ def _wrong_view(chosen: Assignment, view: str | None, wish: str | None, rules: S
         return []
     if view is None and wish == "close-up" and min(sides) >= rules.close:
         return []
-    return [f"view is {view}, not {wish}"]
+    return [f"view is {view or USUAL}, not {wish}"]
 
 
 def _wrong_sizes(chosen: Assignment, objects: Sequence[ExpectedObject], rules: ScorerThresholds) -> list[str]:
