@@ -154,7 +154,7 @@ class Upsampler:
     def check_size(self, width: int, height: int) -> None:
         pass
 
-    def enlarge(self, prompt: str, shown: Sequence[Ranked]) -> list[Ranked]:
+    def enlarge(self, prompt: str, shown: Sequence[Ranked], watch: Any = None, previews: float = 0) -> list[Ranked]:
         self.notes("enlarge", prompt=prompt, sampling=self.sampling)
         return [Ranked(one.picture.repeat(2, 0).repeat(2, 1), one.seed, one.candidate, one.score) for one in shown]
 

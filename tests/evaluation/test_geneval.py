@@ -162,9 +162,7 @@ def test_a_pair_needs_both_halves() -> None:
     upper, lower = thing("cat", (0.3, 0.1, 0.5, 0.4)), thing("cat", (0.3, 0.6, 0.5, 0.9), style="pencil sketch")
     assert complaints(seen(upper, lower), expected) == []
     assert complaints(seen(upper), expected) == ["below: 0 cat, not 1"]
-    assert complaints(seen(upper, replace(lower, style=None)), expected) == [
-        "below: cat has no style pencil sketch"
-    ]
+    assert complaints(seen(upper, replace(lower, style=None)), expected) == ["below: cat has no style pencil sketch"]
 
 
 EVERYTHING = frozenset({"words", "outfit", "material", "shape", "link", "view", "light"})
