@@ -46,6 +46,9 @@ class Exact:
         painted = paint([prompt for prompt, _ in asked], [seed for _, seed in asked], candidates)
         return [[Ranked(one[0].picture, one[0].seed, c, 1 / (1 + c)) for c in range(candidates)] for one in painted]
 
+    def unknown_words(self, text: str) -> list[str]:
+        return []
+
     def rank(self, prompt: Prompt, pictures: Sequence[Picture]) -> list[Ranked]:
         return [Ranked(one, prompt.seed, k, 1 / (1 + k)) for k, one in enumerate(pictures)]
 

@@ -97,6 +97,9 @@ class Exact:
         truths = {(one.prompt, one.seed): true_picture(one) for one in famous_questions(FamousExam(2, "zh", 7))}
         return [[Ranked(truths[one], one[1], c, 1 / (1 + c)) for c in range(candidates)] for one in asked]
 
+    def unknown_words(self, text: str) -> list[str]:
+        return ["OPENAI"] if "OPENAI" in text else []
+
     def rank(self, prompt: Prompt, pictures: Sequence[Picture]) -> list[Ranked]:
         return [Ranked(one, prompt.seed, k, 1 / (1 + k)) for k, one in enumerate(pictures)]
 
@@ -107,10 +110,14 @@ def test_the_command_asks_what_its_options_say(tmp_path: Path, monkeypatch: pyte
     painter = Exact()
     painter.asked = []
     monkeypatch.setattr("pinxit.api.load", lambda checkpoint, device: painter)
-    told = ["--seeds", "2", "--seed", "7", "--language", "zh", "--candidates", "1", "--judge", str(judge)]
+    options = ["--seeds", "2", "--seed", "7", "--language", "zh", "--candidates", "1", "--judge", str(judge)]
     files = ["--out", str(out), "--sheet", str(sheet)]
-    result = CliRunner().invoke(app, ["famous", *told, *files], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["famous", *options, *files], catch_exceptions=False)
     assert result.exit_code == 0 and "三角形绿色的钟" in result.output
+    told = (
+        "tiny has never met some words of 1 of 26 prompts in training, such as '写着OPENAI的商店招牌', and will guess."
+    )
+    assert result.stderr.count("will guess") == 1 and told in result.stderr
     assert painter.asked == [(one.prompt, one.seed) for one in famous_questions(FamousExam(2, "zh", 7))]
     report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     assert report["overall"] == {"best of 1": 0.0, "judge": 0.0} and len(report["scores"]) == 27

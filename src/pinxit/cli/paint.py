@@ -48,7 +48,7 @@ RANKER = "tiny"  # the CLIP that ranks the pictures of --compare
 
 
 def paint(
-    prompt: Annotated[str | None, typer.Argument(help="What to paint, in English or Chinese.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="What to paint, in English; dalle reads Chinese too.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="A UTF-8 text file with one prompt a line; - reads stdin.")
     ] = None,

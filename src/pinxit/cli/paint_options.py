@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
@@ -63,6 +64,16 @@ def warn_about_prompt(painter: Painter, text: str, strict: bool) -> None:
     if unknown:
         words = shorten(", ".join(f"'{word[:LONGEST]}'" for word in unknown), 10 * LONGEST, placeholder=" ...")
         warn(f"pinxit: {painter.name} has never met {words} in training and will guess.")
+
+
+def warn_about_prompts(name: str, painter: Painter, texts: Iterable[str]) -> None:
+    """Warn on stderr, in one line, of the prompts of an exam that have words unknown to the painter `name`."""
+    asked = list(dict.fromkeys(texts))
+    strange = [text for text in asked if painter.unknown_words(text)]
+    if strange:
+        example = shorten(strange[0], 2 * LONGEST, placeholder=" ...")
+        count = f"{len(strange):,} of {counted(len(asked), 'prompt')}"
+        warn(f"pinxit: {name} has never met some words of {count} in training, such as '{example}', and will guess.")
 
 
 def sides_of(option: str, text: str) -> tuple[int, int, int, int]:

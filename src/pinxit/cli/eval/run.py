@@ -36,6 +36,7 @@ def examine(
 
     from pinxit.api import load
     from pinxit.cli.eval.report import identity_of
+    from pinxit.cli.paint_options import warn_about_prompts
     from pinxit.cli.painter_settings import resolve_settings
     from pinxit.evaluation.exam_run import run_exam
     from pinxit.evaluation.geneval import ScorerThresholds
@@ -47,6 +48,7 @@ def examine(
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
     resolve_settings(settings, painter)
+    warn_about_prompts(checkpoint, painter, (one.prompt for one in asked))
     about["painter"] = {"name": checkpoint} | painter.provenance
     identity = identity_of(exam, str(judge.device)) | about
     part = partial_path(out)

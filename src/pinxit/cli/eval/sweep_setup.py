@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.cli.eval.options import exam_of
+from pinxit.cli.paint_options import warn_about_prompts
 from pinxit.cli.painter_settings import resolve_settings
 from pinxit.errors import UsageError
 
@@ -54,6 +55,7 @@ def set_up(
     sampled, opened, eye = _sweep_painter(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
     exam = exam_of(opened.world, **asking, attributes=opened.attributes)
     asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
+    warn_about_prompts(checkpoint, painter, (one.prompt for one in asked))
     about = {
         "painter": {"name": checkpoint} | painter.provenance,
         "judge": {"name": judge, "hash": opened.hash},
