@@ -10,6 +10,7 @@ from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.errors import UsageError
+from pinxit.models.prior import TokenPrior
 from pinxit.pipelines.denoise import Denoiser
 from pinxit.pipelines.graph import Graph
 from pinxit.pipelines.lanes import Lanes
@@ -23,7 +24,7 @@ from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, graph
 from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.prior_sampler import PriorSampler
-from pinxit.recipes.unclip.settings import PRIOR_SETTINGS, UnclipSampling
+from pinxit.recipes.unclip.settings import OF_DIFFUSION, OF_TOKENS, PRIOR_SETTINGS, UnclipSampling
 
 WEIGHT = "embedding_weight"
 
@@ -78,14 +79,19 @@ class UnclipPainter(Manipulation):
                 f"there is no prior '{about['prior']}' here; choose from {', '.join(self.priors)}, {NONE}."
             )
         idle = {} if about["text"] else {WEIGHT: "where no caption is told (text=false)"}
-        if about["prior"] == NONE:
-            idle |= {
-                name: f"without a prior (prior={NONE})" for name in PRIOR_SETTINGS if name not in ("prior", WEIGHT)
-            }
+        idle |= self._idle_of_prior(about["prior"])
         for name, why in idle.items():
             if given.get(name) not in (None, self.defaults[name]):
                 raise UsageError(f"{name} has no effect {why}: leave it out.")
         return about
+
+    def _idle_of_prior(self, name: str) -> dict[str, str]:
+        """The settings that the prior of this name does not read, each with the reason."""
+        if name == NONE:
+            return {one: f"without a prior (prior={NONE})" for one in PRIOR_SETTINGS if one not in ("prior", WEIGHT)}
+        if isinstance(self.priors[name].prior, TokenPrior):
+            return dict.fromkeys(OF_DIFFUSION, f"on the autoregressive prior '{name}'")
+        return dict.fromkeys(OF_TOKENS, f"on the diffusion prior '{name}'")
 
     def _graph(self) -> Graph:
         found = graph(self.parts)

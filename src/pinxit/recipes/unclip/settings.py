@@ -11,7 +11,7 @@ from pinxit.recipes.diffusion.config import SamplingConfig, Steps
 from pinxit.recipes.unclip.config import NONE, PriorSampling, Tries
 from pinxit.schema import NotNegative, Positive, Share
 
-__all__ = ["NONE", "PRIOR_SETTINGS", "UnclipSampling", "prior_sampling"]
+__all__ = ["NONE", "OF_DIFFUSION", "OF_TOKENS", "PRIOR_SETTINGS", "UnclipSampling", "prior_sampling"]
 
 PRIOR_SETTINGS = {
     "prior": "prior",
@@ -26,6 +26,10 @@ PRIOR_SETTINGS = {
     "embedding_weight": "weight",
 }
 """A painter's names of the prior's settings, and the fields of `PriorSampling`."""
+OF_DIFFUSION = ("prior_sampler", "prior_steps", "prior_limit")
+"""Those that a diffusion prior alone reads."""
+OF_TOKENS = ("prior_temperature", "prior_top_p", "likeness")
+"""Those that an autoregressive prior alone reads."""
 
 
 @dataclass(frozen=True, slots=True)
