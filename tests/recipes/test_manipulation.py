@@ -344,6 +344,10 @@ def test_a_server_asks_for_the_same_pictures(painter: UnclipPainter) -> None:
     known = Window.centre(given, hole).at(16)
     assert np.array_equal(edited[0].picture[~known.paint], known.picture[~known.paint])
     assert (edited[0].picture != known.picture).any()
+    (large,) = painter._serve([painter.editing(asked, given, hole)], None, upsampler=painter.upsampler)
+    known = Window.centre(given, hole).at(32)
+    assert np.array_equal(large[0].picture[~known.paint], known.picture[~known.paint]), "enlarging keeps them too"
+    assert (large[0].picture != known.picture).any()
     with pytest.raises(UsageError, match="send a mask"):
         painter.editing(asked, given, None)
 

@@ -184,9 +184,7 @@ class Upsampler:
         smaller = FunctionWorker(
             lambda items: [self._request(item.job.request, item.value) for item in items], lanes=lanes
         )
-        worker = DenoiseWorker(
-            self.denoiser, self.tile, lanes, lambda request, x0: replace(request.about, picture=as_picture(x0))
-        )
+        worker = DenoiseWorker(self.denoiser, self.tile, lanes, as_enlarged)
         return [Stage(low, smaller), Stage(up, worker, weight=1.0)]
 
     def _request(self, asked: PaintRequest, one: Ranked) -> DenoiseRequest:
@@ -203,7 +201,7 @@ class Upsampler:
             self.stage,
             about.upsampler_guidance,
             self.thresholding,
-            about=one,
+            about=(one, asked.more if isinstance(asked.more, Window) else None),
         )
 
     def _read(self, prompt: str) -> tuple[Conditions, Conditions]:
@@ -228,6 +226,12 @@ def masked(config: StageConfig, more: Any) -> Conditions:
     if not config.unet.masked:
         return {}
     return more.conditions(config.size) if isinstance(more, Window) else nothing_kept(config.size)
+
+
+def as_enlarged(request: DenoiseRequest, x0: Tensor) -> Ranked:
+    """The enlarged picture of a finished sample, or of a predicted one for a preview; kept pixels are pasted back."""
+    (one, window), picture = request.about, as_picture(x0)
+    return replace(one, picture=picture if window is None else window.at(len(picture)).pasted(picture))
 
 
 def as_picture(x0: Tensor) -> Picture:
