@@ -98,7 +98,7 @@ def test_edits_stream_and_come_as_json_too(client: openai.OpenAI, server: Runnin
 
 
 def test_what_cannot_be_edited_is_said(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="cannot make variations") as unable:
+    with pytest.raises(openai.BadRequestError, match="cannot make variations of a picture") as unable:
         client.images.create_variation(image=file(PICTURE), n=1)
     assert unable.value.code == "unsupported" and unable.value.param == "model"
     with pytest.raises(openai.BadRequestError, match="send a mask"):

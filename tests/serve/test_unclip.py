@@ -51,6 +51,12 @@ def opened(checkpoint: Path) -> Catalog:
     return Catalog.opened(Settings(recipes=(f"unclip={checkpoint}",), clip="", device="cpu"))
 
 
+def metadata_of(file: bytes) -> dict[str, Any]:
+    """The metadata of a picture."""
+    found: dict[str, Any] = json.loads(Image.open(io.BytesIO(file)).info["pinxit"])
+    return found
+
+
 def varied(client: openai.OpenAI, picture: object, n: int) -> list[bytes]:
     how = {"response_format": "b64_json", "extra_body": {"seed": 3, "candidates": 2}}
     with warnings.catch_warnings():  # the client calls what it asks for retired
@@ -58,6 +64,8 @@ def varied(client: openai.OpenAI, picture: object, n: int) -> list[bytes]:
         found = client.images.create_variation(image=file(picture), n=n, **how)  # type: ignore[arg-type]
     assert found.data is not None
     files = [base64.b64decode(one.b64_json or "") for one in found.data]
+    assert {"guidance", "steps"} <= (facts := metadata_of(files[0])).keys() and facts["made_by"] == "vary"
+    assert not {"text", "prior", "tries", "embedding_weight", "agreement"} & facts.keys(), "it has read none of them"
     return [np.asarray(Image.open(io.BytesIO(one))).tobytes() for one in files]
 
 
@@ -98,6 +106,8 @@ def test_a_blend_is_kept_in_its_order(served: Running, monkeypatch: pytest.Monke
     assert [picture["candidate"] for picture in done["pictures"]] == [0, 1, 2]
     files = [served.get("/" + picture["url"]).content for picture in done["pictures"]]
     assert len(set(files)) == 3
+    facts = metadata_of(files[1])
+    assert facts["made_by"] == "blend" and not {"text", "prior", "steps", "guidance"} & facts.keys()
     ends = {"kind": "blend", "image": done["other"], "other": done["image"], "candidates": 2}
     assert served.post("/api/jobs", json=ends).status_code == 404  # uploads are no pictures of a job
     ends = {"kind": "blend", "image": done["pictures"][2]["id"], "other": done["pictures"][0]["id"], "candidates": 2}

@@ -95,8 +95,8 @@ class Model:
         return self.painter.settled(given)
 
     def facts(self, asked: PaintRequest, side: int) -> dict[str, Any]:
-        """The metadata that its pictures share: the same as `pinxit paint` writes."""
-        metadata = dict(asked.settings) | {
+        """The metadata that its pictures share: the same as `pinxit paint`, `vary` and `blend` write."""
+        metadata = self._made_by(asked) | {
             "seed": asked.prompt.seed,
             "candidates": asked.candidates,
             "keep": asked.keep,
@@ -106,6 +106,17 @@ class Model:
             metadata |= self.upsampler.facts
         found = self.painter.facts(metadata)
         return found if size == side else found | {"resampled": side}
+
+    def _made_by(self, asked: PaintRequest) -> dict[str, Any]:
+        """The settings that were read; of variations and blends their name, and not those that they are drawn without.
+
+        A picture drawn from an embedding alone has no prior, and its metadata shall not say that it had one.
+        """
+        if asked.route not in ("vary", "blend"):
+            return dict(asked.settings)
+        painter: Any = self.painter
+        read = painter.used_settings({}, own_noise=asked.route == "blend")
+        return {"made_by": asked.route} | {name: asked.settings[name] for name in read}
 
 
 class Catalog:

@@ -227,7 +227,7 @@ def _with_picture(
 
 _ABILITIES: dict[type[PictureRequest], tuple[str, str]] = {
     EditRequest: ("edit a picture", "edit"),
-    VariationRequest: ("make variations of one", "vary"),
+    VariationRequest: ("make variations of a picture", "vary"),
     BlendRequest: ("blend two pictures", "blend"),
 }
 
