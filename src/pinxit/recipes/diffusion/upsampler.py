@@ -230,6 +230,8 @@ def masked(config: StageConfig, more: Any) -> Conditions:
 
 def as_enlarged(request: DenoiseRequest, x0: Tensor) -> Ranked:
     """The enlarged picture of a finished sample, or of a predicted one for a preview; kept pixels are pasted back."""
+    one: Ranked
+    window: Window | None
     (one, window), picture = request.about, as_picture(x0)
     return replace(one, picture=picture if window is None else window.at(len(picture)).pasted(picture))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from pinxit.errors import UsageError
 from pinxit.models.torch_defaults import torch_defaults
@@ -100,6 +100,10 @@ class Inversion(DiffusionPainter):
         return results
 
 
+@overload
+def sub_progress(watch: Watch, start: float, end: float) -> Watch: ...
+@overload
+def sub_progress(watch: None, start: float, end: float) -> None: ...
 def sub_progress(watch: Watch | None, start: float, end: float) -> Watch | None:
     """A watcher of a part of the work, from one fraction of the progress to another."""
     if watch is None:
