@@ -21,6 +21,7 @@ import numpy as np
 import openai
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from starlette.datastructures import FormData, UploadFile
 
 from pinxit.recipes.capabilities import Edits
@@ -344,6 +345,19 @@ def test_what_is_transparent_is_turned_with_the_picture() -> None:
     rgb, alpha = upload_decoder.pixels(file(half, "png", exif=exif))
     assert rgb.shape == (32, 32, 3) and alpha is not None
     assert (alpha[:16] == 255).all() and (alpha[16:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "text"), [("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>'), ("Comment", "x" * 2_000_000)]
+)
+def test_notes_change_neither_a_picture_nor_its_transparency(key: str, text: str) -> None:
+    """Pillow turns a picture as its XMP says, and refuses much text."""
+    half, notes = np.full((32, 32, 4), 255, np.uint8), PngInfo()
+    half[:16, :, 3] = 0
+    notes.add_itxt(key, text, zip=True)
+    rgb, alpha = upload_decoder.pixels(file(half, "png", pnginfo=notes))
+    assert rgb.shape == (32, 32, 3) and alpha is not None
+    assert np.array_equal(alpha, half[:, :, 3])
 
 
 def test_a_decoder_that_dies_is_replaced(server: Running, client: openai.OpenAI) -> None:
