@@ -338,6 +338,21 @@ def test_an_upload_is_let_go_with_its_job(server: Running, monkeypatch: pytest.M
     assert len(mine) == 2 and all(one.contains_upload and one.asked.more is None for one in mine)
 
 
+def test_an_edit_without_words_is_refused(server: Running) -> None:
+    """As by the command line, whichever door it comes through."""
+    answer = server.post("/v1/images/edits", data={"prompt": " "},
+                         files={"image": ("p", file(PICTURE)), "mask": ("m", mask(slice(0, 8)))})  # fmt: skip
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "prompt", answer.text
+    picture, hole = urls_of(file(PICTURE), mask(slice(0, 8)))
+    answer = server.post("/api/jobs", json={"kind": "edit", "image": picture, "mask": hole, "prompt": " "})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "prompt", answer.text
+
+
+def test_a_truncated_upload_is_one_sentence(server: Running) -> None:
+    answer = server.post("/v1/images/variations", files={"image": ("p", file(PICTURE)[:-200])})
+    assert answer.json()["error"]["message"] == "image: the picture is truncated.", answer.text
+
+
 def test_what_is_transparent_is_turned_with_the_picture() -> None:
     half, exif = np.full((32, 32, 4), 255, np.uint8), Image.Exif()
     half[:16, :, 3] = 0

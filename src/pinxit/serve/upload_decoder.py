@@ -46,7 +46,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         try:
             rgb, alpha = pixels(source.read(length))
         except ItemError as error:
-            message = str(error).encode()
+            message = f"{error.key} {error.reason}.".encode()
             sink.write(ANSWER.pack(1, 0, 0, 0) + LENGTH.pack(len(message)) + message)
         else:
             sink.write(ANSWER.pack(0, *rgb.shape[:2], alpha is not None))
