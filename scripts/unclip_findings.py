@@ -37,9 +37,11 @@ import pinxit
 from pinxit.cli.painter_settings import settings_of
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import square_crop
+from pinxit.errors import PinxitError
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.measures import psnr
 from pinxit.evaluation.questions import Exam, Question, judged_by, questions, true_picture
+from pinxit.files import check_file
 from pinxit.pictures import write_png
 from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.unclip.painter import UnclipPainter
@@ -133,7 +135,7 @@ def diversity(painter: UnclipPainter, asked: PaintRequest, options: argparse.Nam
     """A line for each painter and each guidance."""
     beside = [pinxit.load(name) for name in options.beside.split(",") if name]
     for one in (painter, *beside):
-        for guidance in map(float, options.guidance.split(",")):
+        for guidance in options.guidance:
             tell_diversity(painter, one, asked, guidance)
 
 
@@ -156,7 +158,7 @@ def tell_diversity(
 
 def components(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """What the judge finds in pictures from the first components, and a sheet of some."""
-    kept = [int(part) for part in options.kept.split(",")]
+    kept = options.kept
     views = [painter.reconstruct(one, components=kept, seed=options.seed) for one in asked.true]
     for place, count in enumerate(kept):
         print(f"{count} components: {asked.right([some[place] for some in views]):.3f}", flush=True)
@@ -171,7 +173,7 @@ def variations(painter: UnclipPainter, asked: PaintRequest, options: argparse.Na
     told = f"{asked.right(asked.true):.3f}, things and colours {asked.right(asked.true, things_and_colours):.3f}"
     print(f"true pictures: right {told}", flush=True)
     drawn: list[list[Ranked]] = []
-    for guidance in map(float, options.guidance.split(",")):
+    for guidance in options.guidance:
         drawn = painter.vary_many(given, count=options.candidates, guidance=guidance)
         ranks = [[some[place].picture for some in drawn] for place in range(options.candidates)]
         for name, found in (("one", ranks), (f"best of {options.candidates}", ranks[:1])):
@@ -203,7 +205,7 @@ def leave_sheet(
 def inversion(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """PSNR of pictures drawn from the noise behind them."""
     true = [square_crop(one, painter.size, "area") for one in asked.true]
-    for steps in map(int, options.steps.split(",")):
+    for steps in options.steps:
         found = painter.decode(painter.invert(true, ddim_steps=steps), ddim_steps=steps)
         quality = sorted(psnr(one, other) for one, other in zip(found, true, strict=True))
         middle = quality[len(quality) // 2]
@@ -212,7 +214,7 @@ def inversion(painter: UnclipPainter, asked: PaintRequest, options: argparse.Nam
 
 def exact(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """How many blends and how many edits keep what they have to keep, bit for bit."""
-    steps, size = int(options.steps.split(",")[0]), asked.true[0].shape[0]
+    steps, size = options.steps[0], asked.true[0].shape[0]
     paint = np.zeros((size, size), bool)
     paint[size // 4 : size * 3 // 4, size // 3 :] = True
     again = painter.decode(painter.invert(asked.true, ddim_steps=steps), ddim_steps=steps)
@@ -253,22 +255,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--world", choices=("small", "gallery"), default="small")
     parser.add_argument("--split", default="unseen")
     parser.add_argument("--judge", default="", help="the world's own unless given")
-    parser.add_argument("--shelf", type=int, default=2000, help="pictures that `prior` looks up the nearest among")
+    parser.add_argument("--shelf", type=at_least_one, default=2000, help="pictures `prior` looks up the nearest among")
     parser.add_argument("--beside", default="imagen-tiny", help="painters that `diversity` compares with")
-    parser.add_argument("--guidance", default="1,2,3,5", help="of `diversity` and `variations`")
+    parser.add_argument("--guidance", type=numbers, default="1,2,3,5", help="of `diversity` and `variations`")
     parser.add_argument("--candidates", type=int, default=4, help="pictures that `variations` draws of each")
-    parser.add_argument("--kept", default="0,4,8,16,32,64", help="numbers of `components`")
+    parser.add_argument("--kept", type=whole_numbers, default="0,4,8,16,32,64", help="numbers of `components`")
     parser.add_argument("--seed", type=int, default=0, help="of the noise of `components`")
-    parser.add_argument("--steps", default="50,100", help="of `inversion`, and the first of `exact`")
+    parser.add_argument("--steps", type=whole_numbers, default="50,100", help="of `inversion`; `exact` takes the first")
     parser.add_argument("--sheet", default="", help="where `components` and `variations` leave a sheet")
     parser.add_argument("--set", action="append", default=[], help="a setting of the painter, e.g. tries=2")
     options = parser.parse_args(arguments)
-    painter = pinxit.load(options.checkpoint)
-    if not isinstance(painter, UnclipPainter):
-        parser.error(f"{options.checkpoint} is no unCLIP")
-    painter.defaults = painter.settled(settings_of(options.set))
-    with torch.inference_mode():
-        QUESTIONS[options.question](painter, PaintRequest(options), options)
+    try:
+        check_file(Path(options.sheet) if options.sheet else None)
+        painter = pinxit.load(options.checkpoint)
+        if not isinstance(painter, UnclipPainter):
+            parser.error(f"{options.checkpoint} is no unCLIP")
+        painter.defaults = painter.settled(settings_of(options.set))
+        with torch.inference_mode():
+            QUESTIONS[options.question](painter, PaintRequest(options), options)
+    except PinxitError as error:
+        parser.error(str(error))
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers of "1,2.5"."""
+    return [float(part) for part in text.split(",")]
+
+
+def whole_numbers(text: str) -> list[int]:
+    """The numbers of "1,2"."""
+    return [int(part) for part in text.split(",")]
+
+
+def at_least_one(text: str) -> int:
+    """A number of at least 1."""
+    if (found := int(text)) < 1:
+        raise ValueError(text)
+    return found
 
 
 if __name__ == "__main__":

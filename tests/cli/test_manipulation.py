@@ -80,6 +80,17 @@ def test_variations_are_those_of_the_api(cli: Cli, checkpoint: Path, tmp_path: P
         assert np.array_equal(read_picture(Path(file)), one.picture)
 
 
+def test_a_mask_that_keeps_nothing_is_warned_of(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    """White strokes on a transparent layer look like a mask, and are white everywhere."""
+    strokes = np.full((8, 8, 4), 255, np.uint8)
+    strokes[:4, :, 3] = 0
+    Image.fromarray(strokes).save(tmp_path / "strokes.png")
+    noise(8, 8).save(tmp_path / "shown.png")
+    words = ("--mask", tmp_path / "strokes.png", "--candidates", 1, "--set", "steps=1", "--upscale", 0)
+    done = cli("edit", tmp_path / "shown.png", "a cat", *words, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    assert done.code == 0 and "the mask is white everywhere" in done.err
+
+
 def test_an_edit_keeps_any_pictures_own_pixels(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     """At the size that it has once it stands upright; the mask is of that size."""
     for name, path in pictures(tmp_path).items():

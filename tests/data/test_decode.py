@@ -91,6 +91,21 @@ def test_transparency_is_laid_over_white() -> None:
     assert pixels(encoded(grey, "PNG")).tolist() == [[[255, 255, 255]]]
 
 
+@pytest.mark.parametrize(("depth", "kind"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2)])
+def test_a_transparent_level_is_laid_over_white_at_any_depth(depth: int, kind: int) -> None:
+    """Smaller files for tools that shrink PNGs: grey of few bits, one level of which is transparent."""
+    top, channels = 2**depth - 1, 3 if kind else 1
+    pixel = [[0] * channels, [0x1234 & top or 1] * channels]
+    bits = "".join(f"{level:0{depth}b}" for levels in pixel for level in levels)
+    bits += "0" * (-len(bits) % 8)
+    row = bytes(int(bits[place : place + 8], 2) for place in range(0, len(bits), 8))
+    head = struct.pack(">IIBBBBB", 2, 1, depth, kind, 0, 0, 0)
+    clear = struct.pack(f">{channels}H", *pixel[1])
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"tRNS", clear)
+    data += chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    assert pixels(data).tolist() == [[[0] * 3, [255] * 3]]
+
+
 def test_transparent_palettes_and_colours_are_laid_over_white() -> None:
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 200, 0, 0])

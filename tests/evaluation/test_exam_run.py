@@ -62,6 +62,15 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
     for asked, candidates, told in ((ASKED[:7], 1, "other questions, "), (ASKED, 2, "other candidates, ")):
         with pytest.raises(UsageError, match=told):
             run_exam(asked, EXACT, candidates, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
+    reseeded = [replace(ASKED[0], seed=ASKED[0].seed + 1), *ASKED[1:]]
+    with pytest.raises(UsageError, match="other questions, "):
+        run_exam(reseeded, EXACT, 1, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
+    kept = json.loads(part.read_text(encoding="utf-8"))
+    for name, value in (("right", []), ("chosen", []), ("chosen", [7])):
+        one = kept["answers"][0] | {name: value}
+        part.write_text(json.dumps(kept | {"answers": [one]}), encoding="utf-8")
+        with pytest.raises(DataError, match=r"part is damaged \(the answer to '.*' is not of its candidates\)"):
+            run_exam(ASKED, EXACT, 1, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
     broken = to_text(np.zeros((2, 2, 3), np.uint8)).replace("C0lE", "A0lE")  # the name of a chunk
     text = json.dumps({"identity": {"painter": "x"}, "answers": [], "pictures": [broken]})
     part.write_text(text, encoding="utf-8")

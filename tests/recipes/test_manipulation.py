@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,44 @@ def test_a_mask_is_true_or_false() -> None:
     for wrong in (np.full((4, 4), 255, np.uint8), np.ones((4, 4, 3), bool), [[True]]):
         with pytest.raises(UsageError, match=r"a mask must be a NumPy array bool \[height, width\], not"):
             Mask(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**63, 1.5, "1", None, True, math.nan])
+def test_a_number_that_is_none_is_refused_by_its_name(painter: UnclipPainter, wrong: Any) -> None:
+    """Some drew pictures from seeds that all others refuse, or from half a component; some ended in a TypeError."""
+    one, latent = picture(0), Latent(torch.zeros(64), torch.zeros(3, 16, 16))
+    calls: dict[str, Callable[[dict[str, Any]], object]] = {
+        "blend seed": lambda some: painter.blend(one, one, count=2, fresh=True, **some, **DRAWN),
+        "reconstruct seed": lambda some: painter.reconstruct(one, components=[1], **some, **DRAWN),
+        "decode seed": lambda some: painter.decode([latent], eta=0.5, **some, **FEW),
+        "decode ddim_steps": lambda some: painter.decode([latent], **some),
+        "vary ddim_steps": lambda some: painter.vary(one, count=1, eta=0.5, **some),
+    }
+    if not isinstance(wrong, int) or isinstance(wrong, bool):
+        calls |= {
+            "vary count": lambda some: painter.vary(one, **some, **DRAWN),
+            "blend count": lambda some: painter.blend(one, one, fresh=True, **some, **DRAWN),
+            "shift count": lambda some: painter.shift(one, "a cat", "a dog", **some, **FEW),
+            "reconstruct components": lambda some: painter.reconstruct(one, components=[some["components"]], **DRAWN),
+        }
+    for called, call in calls.items():
+        name = called.split()[1]
+        with pytest.raises(UsageError, match=rf"^{name}.* must be "):
+            call({name: wrong})
+
+
+def test_a_caption_that_is_no_text_is_refused(painter: UnclipPainter) -> None:
+    with pytest.raises(UsageError, match="the caption must be text, not None"):
+        painter.shift(picture(0), None, "a dog", **FEW)  # type: ignore[arg-type]
+
+
+def test_a_number_of_numpy_is_a_number(painter: UnclipPainter) -> None:
+    one, three, kept = picture(0), np.int64(3), np.array([1])
+    some: list[Any] = [{"components": kept, "seed": three}, {"components": [1], "seed": 3}]
+    found = [painter.reconstruct(one, steps=1, **how)[0] for how in some]
+    assert same(*found)
+    latent, half = Latent(torch.zeros(64), torch.zeros(3, 16, 16)), np.float32(0.5)
+    assert same(*(painter.decode([latent], eta=eta, ddim_steps=2)[0] for eta in (half, 0.5)))  # type: ignore[arg-type]
 
 
 def test_a_picture_comes_back_from_the_noise_behind_it(painter: UnclipPainter) -> None:

@@ -94,6 +94,14 @@ def test_masks_that_do_not_fit_are_refused() -> None:
         PositionedWindow.of(picture(20, 10), mask(10, 20, 0, 0, 2, 2))
     with pytest.raises(UsageError, match="keeps the whole picture: white says where to paint, and it has none"):
         PositionedWindow.of(picture(20, 10), mask(20, 10, 0, 0, 0, 0))
+    with pytest.raises(UsageError, match=r"the mask must be a pinxit.types.Mask, such as Mask\(array\), not ndarray"):
+        PositionedWindow.of(picture(20, 10), np.ones((20, 10), bool))  # type: ignore[arg-type]
+
+
+def test_a_long_narrow_picture_is_refused_before_its_square_fills_the_memory() -> None:
+    strip = np.zeros((1, 60_000, 3), np.uint8)
+    with pytest.raises(UsageError, match=r"over 50000 pixels .* 60000 x 1, .* 60000 pixels a side is too large"):
+        PositionedWindow.of(strip, mask(1, 60_000, 0, 0, 1, 50_000))
 
 
 def test_outpainting_adds_what_is_painted_and_keeps_the_rest() -> None:

@@ -24,6 +24,24 @@ def ask(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("prior", "nobody"), "there is no checkpoint 'nobody'"),
+        (("components", "nobody", "--kept", "4,a"), "invalid whole_numbers value: '4,a'"),
+        (("variations", "nobody", "--guidance", ""), "invalid numbers value: ''"),
+        (("prior", "nobody", "--shelf", "0"), "invalid at_least_one value: '0'"),
+        (("components", "nobody", "--sheet", "/"), "cannot write /: it is a folder"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert told in capsys.readouterr().err
+
+
 def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ("--prompts", "2")
     found = ask(capsys, "prior", checkpoint, *few, "--shelf", "4")

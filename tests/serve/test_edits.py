@@ -21,6 +21,7 @@ import numpy as np
 import openai
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from starlette.datastructures import FormData, UploadFile
 
 from pinxit.recipes.capabilities import Edits
@@ -337,6 +338,21 @@ def test_an_upload_is_let_go_with_its_job(server: Running, monkeypatch: pytest.M
     assert len(mine) == 2 and all(one.contains_upload and one.asked.more is None for one in mine)
 
 
+def test_an_edit_without_words_is_refused(server: Running) -> None:
+    """As by the command line, whichever door it comes through."""
+    answer = server.post("/v1/images/edits", data={"prompt": " "},
+                         files={"image": ("p", file(PICTURE)), "mask": ("m", mask(slice(0, 8)))})  # fmt: skip
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "prompt", answer.text
+    picture, hole = urls_of(file(PICTURE), mask(slice(0, 8)))
+    answer = server.post("/api/jobs", json={"kind": "edit", "image": picture, "mask": hole, "prompt": " "})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "prompt", answer.text
+
+
+def test_a_truncated_upload_is_one_sentence(server: Running) -> None:
+    answer = server.post("/v1/images/variations", files={"image": ("p", file(PICTURE)[:-200])})
+    assert answer.json()["error"]["message"] == "image: the picture is truncated.", answer.text
+
+
 def test_what_is_transparent_is_turned_with_the_picture() -> None:
     half, exif = np.full((32, 32, 4), 255, np.uint8), Image.Exif()
     half[:16, :, 3] = 0
@@ -344,6 +360,19 @@ def test_what_is_transparent_is_turned_with_the_picture() -> None:
     rgb, alpha = upload_decoder.pixels(file(half, "png", exif=exif))
     assert rgb.shape == (32, 32, 3) and alpha is not None
     assert (alpha[:16] == 255).all() and (alpha[16:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "text"), [("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>'), ("Comment", "x" * 2_000_000)]
+)
+def test_notes_change_neither_a_picture_nor_its_transparency(key: str, text: str) -> None:
+    """Pillow turns a picture as its XMP says, and refuses much text."""
+    half, notes = np.full((32, 32, 4), 255, np.uint8), PngInfo()
+    half[:16, :, 3] = 0
+    notes.add_itxt(key, text, zip=True)
+    rgb, alpha = upload_decoder.pixels(file(half, "png", pnginfo=notes))
+    assert rgb.shape == (32, 32, 3) and alpha is not None
+    assert np.array_equal(alpha, half[:, :, 3])
 
 
 def test_a_decoder_that_dies_is_replaced(server: Running, client: openai.OpenAI) -> None:

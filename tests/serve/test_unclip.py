@@ -77,14 +77,16 @@ def test_variations_are_of_the_picture_and_the_seed(served: Running) -> None:
         assert first not in varied(client, 255 - PICTURE, 2)
 
 
-@pytest.mark.parametrize("name", ["embedding_weight", "agreement", "prior_steps"])
-def test_a_setting_that_changes_no_variation_is_refused(served: Running, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("embedding_weight", 1), ("agreement", 1), ("prior_steps", 1), ("text", True)]
+)
+def test_a_setting_that_changes_no_variation_is_refused(served: Running, name: str, value: Any) -> None:
     """As `pinxit vary` does; a variation is drawn from the picture's embedding alone, without prior and caption."""
     form = {"image": ("fox.png", file(PICTURE), "image/png")}
-    answer = served.post("/v1/images/variations", files=form, data={"steps": "2", name: "1"})
+    answer = served.post("/v1/images/variations", files=form, data={"steps": "2", name: json.dumps(value)})
     assert answer.status_code == 400 and answer.json()["error"]["param"] == name, answer.text
     assert answer.json()["error"]["message"].startswith(f"{name} has no effect on pictures drawn from a picture's")
-    job = {"kind": "vary", "image": data_url(PICTURE), "settings": {"steps": 2, name: 1}}
+    job = {"kind": "vary", "image": data_url(PICTURE), "settings": {"steps": 2, name: value}}
     answer = served.post("/api/jobs", json=job)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == name, answer.text
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.console import warn
 from pinxit.cli.manipulation import DEFAULT, CheckpointOption, InputPicture, Upscale, enlarger, manipulator
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson, Candidates, Guidance, Keep, Out, Seed, Strict, sides_of, warn_about_prompt
@@ -83,4 +84,6 @@ def _asked(picture: Picture, mask: Path | None, outpaint: str | None) -> tuple[P
     given = InputPicture.read(mask)
     hole = mask_in(given.picture, str(mask))
     check_mask(picture, hole)
+    if hole.paint.all():  # as of white strokes on a transparent layer
+        warn("pinxit: the mask is white everywhere, as what is transparent counts as white: all is painted anew.")
     return picture, hole, {f"mask_{name}": value for name, value in given.facts.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # Pillow's other decoders never
 MOST_PIXELS = 2**26  # 67 megapixels, 200 MB as RGB; anything larger is treated as a decompression bomb
 
 
+DEPTH = 24  # the byte of a PNG that says how many bits a channel has
 PNG, NOTES = b"\x89PNG\r\n\x1a\n", (b"iCCP", b"iTXt", b"tEXt", b"zTXt")
 
 # For the whole process, because `catch_warnings` is not thread-safe. Nothing is lost: the size is checked below, and
@@ -55,10 +57,21 @@ def decode(data: bytes, key: str, least: int | None = None) -> Image.Image:
     With `least`, a JPEG may be decoded at a reduced size, its shorter side still at least twice that (much faster).
     Raises ItemError naming `key` when `data` is empty, truncated, too large, or not a picture of a known format.
     """
-    if not data:
-        raise ItemError(key, "is empty")
+    with _telling_of(key):
+        return rgb(_decode(data, key, least))
+
+
+def decode_with_alpha(data: bytes, key: str) -> tuple[Image.Image, Image.Image | None]:
+    """The same, and its alpha (mode L), None where nothing can be transparent. Raises ItemError as `decode` does."""
+    with _telling_of(key):
+        whole = _decode(data, key)
+        return rgb(whole), whole.getchannel("A") if whole.mode == "RGBA" else None
+
+
+@contextmanager
+def _telling_of(key: str) -> Iterator[None]:
     try:
-        return _decode(_without_notes(data), key, least)
+        yield
     except ItemError:
         raise
     except UnidentifiedImageError as error:
@@ -72,20 +85,37 @@ def decode(data: bytes, key: str, least: int | None = None) -> Image.Image:
         raise ItemError(key, reason) from error
 
 
-def _decode(data: bytes, key: str, least: int | None) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+def _decode(data: bytes, key: str, least: int | None = None) -> Image.Image:
+    """The upright picture as RGBA if it has transparency, else as RGB."""
+    if not data:
+        raise ItemError(key, "is empty")
+    with Image.open(io.BytesIO(without_notes(data)), formats=FORMATS) as image:
         if least is not None:
             image.draft(None, (2 * least, 2 * least))
         width, height = image.size
         if width * height > MOST_PIXELS:
             raise ItemError(key, f"is too large ({width} x {height} pixels)")
+        _scale_transparency(image, data)
         image.load()
         with suppress(Exception):  # broken EXIF says nothing about orientation; the picture itself is sound
             ImageOps.exif_transpose(image, in_place=True)
-        return rgb(image)
+        return _in_eight_bits(image)
 
 
-def _without_notes(data: bytes) -> bytes:
+def _scale_transparency(image: Image.Image, data: bytes) -> None:
+    """Scale the level or colour that a PNG calls transparent as Pillow scales its pixels, but not this, to eight bits.
+
+    Of colours of sixteen bits Pillow keeps the upper eight.
+    """
+    clear, depth = image.info.get("transparency"), data[DEPTH] if data.startswith(PNG) else 8
+    if image.mode == "L" and isinstance(clear, int):
+        most = 2**depth - 1
+        image.info["transparency"] = (clear & most) * 255 // most
+    elif image.mode == "RGB" and isinstance(clear, tuple) and depth == 16:
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
+
+
+def without_notes(data: bytes) -> bytes:
     """A PNG without its texts and colour profile, which are not used, as Pillow refuses them above a megabyte."""
     if not data.startswith(PNG):
         return data
@@ -100,14 +130,21 @@ def _without_notes(data: bytes) -> bytes:
 
 def rgb(image: Image.Image) -> Image.Image:
     """A picture of any mode as RGB: transparency over white, sixteen bits as eight."""
+    image = _in_eight_bits(image)
+    if image.mode == "RGB":
+        return image
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, image).convert("RGB")
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGBA if it has transparency, else as RGB."""
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip instead of scaling
-        levels = np.asarray(image).astype(np.uint32).clip(0, 65535)
+        levels, clear = np.asarray(image).astype(np.uint32).clip(0, 65535), image.info.get("transparency")
         image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image).convert("RGB")
-    return image.convert("RGB")
+        if clear is not None:
+            image.putalpha(Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)))
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def _brief(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pinxit.config import from_dict
 from pinxit.errors import UsageError
 from pinxit.evaluation import partial_results as parts
-from pinxit.evaluation.evaluators import Answer, Detect, PaintPrompts, Rank, answer
+from pinxit.evaluation.evaluators import Answer, Detect, PaintPrompts, Rank, answer, columns
 from pinxit.evaluation.geneval import ScorerThresholds
 from pinxit.evaluation.questions import Question
 from pinxit.schema import Count, checked, plain_number
@@ -53,9 +53,8 @@ def run_exam(
     part = None if part is None else Path(part)
     candidates = checked(Count, plain_number(candidates), "candidates")
     done = parts.load_partial(part, identity or {}, _Answers, _read) or ExamProgress()
-    other = (
-        "questions" if [one.prompt for one in done.answers] != [q.prompt for q in asked[: len(done.answers)]] else ""
-    )
+    answered = [(one.task, one.prompt, one.seed) for one in done.answers]
+    other = "questions" if answered != [(q.task, q.prompt, q.seed) for q in asked[: len(answered)]] else ""
     other = other or ("candidates" if any(len(one.candidates) != candidates for one in done.answers) else "")
     if other:
         raise UsageError(
@@ -92,4 +91,8 @@ def _kept(done: ExamProgress) -> dict[str, Any]:
 
 def _read(data: Mapping[str, Any]) -> ExamProgress:
     answers = [from_dict(Answer, one) for one in data["answers"]]
+    for one in answers:
+        fits = len(one.right) == len(one.candidates) and len(one.chosen) == len(columns(len(one.candidates)))
+        if not (fits and set(one.chosen) <= set(one.candidates)):
+            raise ValueError(f"the answer to '{one.prompt}' is not of its candidates")
     return ExamProgress(answers, [parts.to_picture(text) for text in data["pictures"]])

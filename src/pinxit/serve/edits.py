@@ -143,7 +143,9 @@ async def _form_fields(request: Request, files: dict[str, list[bytes]], kind: ty
 
 
 def _scalar(text: str) -> Any:
-    """A painter's setting, which a form sends as text: as a number if it is one."""
+    """A painter's setting, which a form sends as text: as a number, or true or false, if it is one."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     try:
         return int(text) if len(text) < 20 else text
     except ValueError:

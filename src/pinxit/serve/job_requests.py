@@ -92,7 +92,7 @@ async def plan_of_request(services: Services, store: Store, request: dict[str, A
     """The plan of a stored request. Raises RefusedError and PinxitError for what cannot be painted."""
     kind = KINDS[request["kind"]]
     about = {name: request[name] for name in ("prompt", "candidates", "seed", "size")} | {"model": request["recipe"]}
-    if kind is GenerationRequest and not request["prompt"]:
+    if kind in (GenerationRequest, EditRequest) and not request["prompt"]:
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
     sent = {
         name: await services.uploads.decode(await _read(store.file(request[name]), name), name)

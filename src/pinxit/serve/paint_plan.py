@@ -103,10 +103,10 @@ def make_plan(
     count = keep or body.n or 1
     candidates = _candidates(body, count, settings)
     seed = secrets.randbelow(SEEDS) if body.seed is None else body.seed
-    text = body.prompt.strip() if isinstance(body, GenerationRequest | EditRequest) else ""
+    text = body.prompt.strip() if isinstance(body, GenerationRequest | EditRequest) else None
     _check_fields(body)
     given = (body.model_extra or {}) if given is None else given
-    asked = _asked(model, Prompt(text, seed), candidates, count, given, picture)
+    asked = _asked(model, text, seed, candidates, count, given)
     if picture is not None:
         asked = _with_picture(model, asked, body, given, picture, mask, other)
     side = _side_of(body.size, model)
@@ -177,12 +177,13 @@ def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
 
 
 def _asked(
-    model: Model, prompt: Prompt, candidates: int, keep: int, given: Mapping[str, Any], picture: Picture | None
+    model: Model, text: str | None, seed: int, candidates: int, keep: int, given: Mapping[str, Any]
 ) -> PaintRequest:
-    if not prompt.text and picture is None:
+    """`text`: None where a picture says what to paint."""
+    if text == "":
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
     with _naming(given):
-        return model.painter.asked(prompt, candidates, keep, given, wordless=picture is not None)
+        return model.painter.asked(Prompt(text or "", seed), candidates, keep, given, wordless=text is None)
 
 
 @contextmanager
@@ -245,7 +246,7 @@ def _side_of(size: str | None, model: Model) -> int:
     return width
 
 
-def _warnings(body: PictureRequest, model: Model, text: str) -> list[str]:
+def _warnings(body: PictureRequest, model: Model, text: str | None) -> list[str]:
     found = [f"{name} has no effect {why}." for name, why in _without_effect(body)]
     if text and (dropped := model.painter.tokens_over_limit(text)):
         limit = model.painter.text_tokens

@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from pinxit.data.decode import decode
+from pinxit.data.decode import decode_with_alpha, without_notes
 from pinxit.data.problems import ItemError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -27,22 +27,16 @@ ANSWER = struct.Struct(">BIIB")  # 0, height, width, whether alpha follows RGB; 
 def pixels(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """RGB uint8 [H, W, 3], upright, and alpha [H, W] if there is any. Raises ItemError."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            (width, height), has_alpha = image.size, image.has_transparency_data
-            if width * height > MAX_PIXELS:
-                raise ItemError("the picture", f"has {width} x {height} pixels; at most {MAX_PIXELS} are taken")
-            if has_alpha:
-                with suppress(Exception):  # as `decode` does: upright, or as it is where its EXIF is broken
-                    ImageOps.exif_transpose(image, in_place=True)
-            alpha = np.asarray(image.convert("RGBA").getchannel("A")) if has_alpha else None
-    except ItemError:
-        raise
+        with Image.open(io.BytesIO(without_notes(data)), formats=FORMATS) as image:
+            width, height = image.size
     except MemoryError:
         raise ItemError("the picture", "does not fit into memory") from None
     except Exception:  # decoders raise all kinds of exceptions
         raise ItemError("the picture", "is not a PNG, JPEG or WebP file that can be read") from None
-    rgb = np.asarray(decode(data, "the picture"))
-    return rgb, alpha if alpha is not None and alpha.shape == rgb.shape[:2] else None
+    if width * height > MAX_PIXELS:
+        raise ItemError("the picture", f"has {width} x {height} pixels; at most {MAX_PIXELS} are taken")
+    rgb, alpha = decode_with_alpha(data, "the picture")
+    return np.asarray(rgb), None if alpha is None else np.asarray(alpha)
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -52,7 +46,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         try:
             rgb, alpha = pixels(source.read(length))
         except ItemError as error:
-            message = str(error).encode()
+            message = f"{error.key} {error.reason}.".encode()
             sink.write(ANSWER.pack(1, 0, 0, 0) + LENGTH.pack(len(message)) + message)
         else:
             sink.write(ANSWER.pack(0, *rgb.shape[:2], alpha is not None))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.judge.judge import Judge
 
 JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # the shipped judge of each world
+CANDIDATES, CHECKPOINT = 16, "tiny"  # unless others are asked for
 MOST = 14  # columns of a table, beyond which it is transposed
 SHOWN = 24  # pictures on the sheet
 
@@ -30,8 +31,8 @@ SHOWN = 24  # pictures on the sheet
 def world(
     split: Split = "unseen",
     prompts: Annotated[int, typer.Option(min=1, help="How many prompts, shared equally by the tasks.")] = 500,
-    candidates: Annotated[int, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.")] = 16,
-    checkpoint: PainterName = "tiny",
+    candidates: Annotated[int, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.")] = CANDIDATES,
+    checkpoint: PainterName = CHECKPOINT,
     world: Annotated[
         str | None, typer.Option("--world", help="Whose prompts: small or gallery; the judge's own if not given.")
     ] = None,
@@ -68,8 +69,11 @@ def world(
 
     check_file(out, sheet)
     check_picture(sheet)
-    if judge_only and (sheet is not None or changes):
-        raise UsageError("--judge-only paints nothing: leave out --sheet and --set.")
+    idle = {"--sheet": sheet is not None, "--set": bool(changes), "--candidates": candidates != CANDIDATES}
+    idle |= {"--checkpoint": checkpoint != CHECKPOINT}
+    if judge_only and any(idle.values()):
+        given = " and ".join(option for option, there in idle.items() if there)
+        raise UsageError(f"--judge-only paints nothing: leave out {given}.")
     judge = JUDGES.get("small" if world is None else world, "judge") if judge is None else judge
     opened = Judge.open(judge, device)
     exam = exam_of(opened.world if world is None else world, split, prompts, language, words, seed, opened.attributes)

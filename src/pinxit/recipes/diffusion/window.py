@@ -81,13 +81,18 @@ class PositionedWindow:
         its longer side.
 
         What lies beyond the picture's edges is painted too, and cut off at the end. Raises UsageError for a mask of
-        another size, or one that keeps everything.
+        another size, one that keeps everything, and one that needs a square of more pixels than a picture may have.
         """
         check_mask(whole, mask)
         height, width = mask.paint.shape
         rows, columns = (np.flatnonzero(mask.paint.any(axis)) for axis in (1, 0))
         reach = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
         side = min(height, width) if reach <= min(height, width) else max(height, width)
+        if side * side > MOST_PIXELS:  # a long, narrow picture is small itself
+            raise UsageError(
+                f"what is painted reaches over {reach} pixels of a picture of {width} x {height}, and a square of "
+                f"{side} pixels a side is too large: paint a smaller part, or a smaller picture."
+            )
         top, left = (_start(span, length, side) for span, length in ((rows, height), (columns, width)))
         picture, paint = np.zeros((side, side, 3), np.uint8), np.ones((side, side), bool)
         here, there = _overlap((top, left), (height, width), side)
@@ -124,6 +129,8 @@ def _start(span: NDArray[np.intp], length: int, side: int) -> int:
 def check_mask(picture: Picture, mask: Mask) -> None:
     """Raise UsageError for what is no picture, and a mask that is not of its size, or that keeps everything."""
     check_pixels(picture)
+    if not isinstance(mask, Mask):
+        raise UsageError(f"the mask must be a pinxit.types.Mask, such as Mask(array), not {type(mask).__name__}.")
     (height, width), (high, wide) = mask.paint.shape, picture.shape[:2]
     if (height, width) != (high, wide):
         raise UsageError(f"the mask has {width} x {height} pixels and the picture {wide} x {high}: make them the same.")

@@ -26,9 +26,11 @@ from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.rank import scores
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import FunctionWorker
+from pinxit.recipes.diffusion.config import Steps
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.graph import Parts, SamplingStart, request
+from pinxit.schema import checked, plain_number
 from pinxit.types import Filter, Ranked
 
 if TYPE_CHECKING:
@@ -129,7 +131,11 @@ def decoder_input(parts: Parts, picture: Picture) -> Tensor:
 
 
 def sigmas(parts: Parts, steps: int) -> tuple[float, ...]:
-    """Descending to 0: EDM's spacing, from its first sigma, which is as good as pure noise."""
+    """Descending to 0: EDM's spacing, from its first sigma, which is as good as pure noise.
+
+    Raises UsageError for a number of steps that no sampler takes.
+    """
+    steps = checked(Steps, plain_number(steps), "ddim_steps")
     return levels(parts.config.diffusion, {"grid": "karras", "steps": steps})
 
 

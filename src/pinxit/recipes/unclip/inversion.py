@@ -20,6 +20,7 @@ from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
 from pinxit.recipes.unclip.blending import ddim_request, inversion_request, sigmas
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts
+from pinxit.schema import Seed, checked, plain_number
 from pinxit.types import Latent, check_pixels
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Inversion(DiffusionPainter):
     ) -> list[Picture]:
         """The pictures of latents. With eta above 0 fresh noise is added in every step, so that they vary."""
         parts, settings, grid = self.parts, self.defaults, sigmas(self.parts, ddim_steps)
+        seed, eta = checked(Seed, plain_number(seed), "seed"), plain_number(eta)
         plain = [ddim_request(parts, settings, one.embedding, one.noise, grid) for one in latents]
         requests = [replace(one, options={"eta": eta}, seed=seed, candidate=place) for place, one in enumerate(plain)]
         return self._decode(requests, watch, previews)

@@ -25,7 +25,8 @@ from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.blending import Blend, interpolate, sigmas
 from pinxit.recipes.unclip.graph import SamplingStart, Variation, request
 from pinxit.recipes.unclip.inversion import STEPS, Inversion, sub_progress
-from pinxit.texts import counted
+from pinxit.schema import Seed, checked, plain_number
+from pinxit.texts import check_text, counted
 from pinxit.types import Latent, Mask, Prompt, check_pixels
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Manipulation(Inversion):
         `count` most similar to the picture by CLIP are kept. Raises UsageError for less than one variation, for fewer
         candidates, and for a setting that does not exist or has no effect. `watch` gets the progress of all pictures.
         """
-        drawn = count if candidates is None else candidates
+        count = checked(int, plain_number(count), "count")
+        drawn = count if candidates is None else checked(int, plain_number(candidates), "candidates")
         if count < 1:
             raise UsageError(f"at least one variation, not {count}.")
         if drawn < count:
@@ -79,6 +81,7 @@ class Manipulation(Inversion):
         asked = [self.asked(Prompt("", seed), drawn, count, settings, wordless=True) for _, seed in given]
         starts: list[SamplingStart | None] = [None] * len(given)
         if eta is not None:
+            eta = plain_number(eta)
             grid = sigmas(self.parts, ddim_steps)
             SAMPLERS["ddim"].check(grid, {"eta": eta})  # before the inversion, which takes a while
             first = sub_progress(watch, 0, 1 / (1 + drawn))
@@ -123,7 +126,7 @@ class Manipulation(Inversion):
 
         The first and the last are reconstructions. `fresh`: all start from the same noise, that of the seed.
         """
-        _check_ends(count)
+        count = _with_ends(count)
         if fresh:
             ends = self.embedder.pictures([one, other])
             shares = [place / (count - 1) for place in range(count)]
@@ -139,7 +142,7 @@ class Manipulation(Inversion):
 
         Both ends are included. Nothing is computed. Raises UsageError for less than two. No setting has an effect.
         """
-        _check_ends(asked.candidates)
+        _with_ends(asked.candidates)
         check_pixels(one, other)
         return replace(asked, keep=None, more=Blend(one, other, ddim_steps), route="blend")
 
@@ -162,8 +165,11 @@ class Manipulation(Inversion):
         same. Raises UsageError for captions that are empty, have equal embeddings or too many tokens, and for a
         fraction out of range.
         """
+        for caption in (before, after):
+            check_text(caption, "the caption")
         if not (before.strip() and after.strip()):
             raise UsageError("a caption is empty: say what the picture shows, and what it should show.")
+        count, most = checked(int, plain_number(count), "count"), checked(float, plain_number(most), "most")
         if count < 2 or not 0 < most <= 1:
             raise UsageError(f"at least 2 pictures and a theta above 0 and at most 1, not {count} and {most}.")
         after_E, before_E = self.embedder.captions([after, before], cut=False)[:, None]
@@ -195,6 +201,7 @@ class Manipulation(Inversion):
         Those views (section 4 and figure 7 of the paper) start from the same noise, that of the seed. Raises UsageError
         for more components than the space has.
         """
+        components = checked(list[int], plain_number(list(components)), "components")
         if not components:
             self.used_settings(settings, own_noise=True)
             latents = self.invert([picture], ddim_steps=ddim_steps, watch=sub_progress(watch, 0, 0.5))
@@ -241,9 +248,12 @@ class Manipulation(Inversion):
     def _from_seed(self, coordinates: Sequence[Tensor], seed: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
         """Requests that all start from the noise of the seed."""
         self.used_settings(settings, own_noise=False)
+        seed = checked(Seed, plain_number(seed), "seed")
         return [request(self.parts, self.settled(settings), y_K, None, seed) for y_K in coordinates]
 
 
-def _check_ends(count: int) -> None:
+def _with_ends(count: int) -> int:
+    count = checked(int, plain_number(count), "count")
     if count < 2:
         raise UsageError(f"a blend has at least 2 pictures, its ends, not {count}.")
+    return count
