@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def requests(painter: UnclipPainter, **settings: Any) -> list[DenoiseRequest]:
 def test_the_decoder_is_told_what_the_prior_imagines(painter: UnclipPainter, prior: str) -> None:
     """The very embedding that the prior alone gives for (caption, seed, candidate), in the space's coordinates."""
     how: dict[str, Any] = {"prior": prior, "prior_steps": 3, "prior_guidance": 2.0, "tries": 3}
-    asked = painter.embedder.conditions(SAID), prior_sampling(painter.defaults | how)
+    sampling = replace(prior_sampling(painter.defaults), steps=3, guidance=2.0, tries=3)
+    asked = painter.embedder.conditions(SAID), sampling
     found = requests(painter, **how)
     for candidate, request in enumerate(found):
         expected = painter.embedder.space.encode(painter.priors[prior](*asked, 5, candidate))
