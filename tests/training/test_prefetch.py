@@ -9,7 +9,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from pinxit.errors import DataError, PinxitError
 from pinxit.training import prefetch as prefetching
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan
-from pinxit.training.prefetch import Updates, in_processes, prefetch
+from pinxit.training.prefetch import Pieces, Updates, in_processes, prefetch
 from pinxit.training.rows import Rows
 from tests.training.toy import Toy, plan
 
@@ -169,6 +171,23 @@ def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None
     settled = plan(micro=4)
     with prefetch(Noted(tmp_path), settled, 0, settled.images, torch.device("cpu"), Ranks()) as batches:
         assert same(list(batches), settled)
+
+
+def test_a_few_batches_are_made_ahead_and_no_more() -> None:
+    """Or a slow model would fill the memory with them."""
+    begun: list[int] = []
+
+    class Pool:
+        def submit(self, make: Callable[..., Pieces], updates: Updates, number: int, pin: bool) -> Future[Pieces]:
+            begun.append(number)
+            made = Future[Pieces]()
+            made.set_result(make(updates, number, pin))
+            return made
+
+    pool: Any = Pool()
+    updates = Updates(Toy(), plan(), Ranks(), range(0, 128, 8))
+    for number, _ in enumerate(prefetching._stream(updates, torch.device("cpu"), pool, 3)):
+        assert begun == list(range(min(16, number + 3)))
 
 
 @pytest.mark.parametrize(("workers", "each"), [(6, 2), (5, 2), (20, 1)])
