@@ -474,6 +474,28 @@ def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: py
     assert len(written) == 2 and set(folder.iterdir()) == before
 
 
+def test_a_job_that_is_cancelled_while_its_pictures_are_written_leaves_none(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, writing, cancelled = server.context.jobs.store.folder, threading.Event(), threading.Event()
+    before = set(folder.iterdir())
+
+    def slow(path: Path, data: bytes) -> None:
+        writing.set()
+        cancelled.wait(60)
+        write_bytes(path, data)
+
+    monkeypatch.setattr("pinxit.serve.job_results.write_bytes", slow)
+    (job,) = submitted(server, candidates=1)
+    task = server.context.jobs.live[job["id"]].task
+    assert writing.wait(60) and task is not None
+    server.post(f"/api/jobs/{job['id']}/cancel")
+    cancelled.set()
+    while not task.done():
+        time.sleep(0.02)
+    assert set(folder.iterdir()) == before
+
+
 def test_what_was_sent_is_kept_whole_before_its_job_or_not_at_all(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

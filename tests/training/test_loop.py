@@ -303,6 +303,16 @@ def test_time_limit_stops_cleanly(tmp_path: Path) -> None:
     )
 
 
+def test_a_previews_scores_stand_in_one_line(tmp_path: Path) -> None:
+    class Scored(Toy):
+        def scores(self) -> dict[str, float]:
+            return {"scored": 1.0}
+
+    train(tmp_path, Scored(), preview_every=64)
+    lines = read_metrics(tmp_path)
+    assert len(lines) == 16 and [line["images"] for line in lines if "scored" in line] == [64, 128]
+
+
 def test_the_last_update_has_a_line_whatever_the_interval(tmp_path: Path) -> None:
     """That of the run, and that of an invocation that is to stop before (`stop_after`)."""
     settled = plan(log_every=48)
