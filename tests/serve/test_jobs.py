@@ -432,11 +432,18 @@ def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[
     assert len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"]) == before
 
 
+def pictures_at_rest(server: Running) -> tuple[Path, set[Path]]:
+    """The folder of pictures and what is in it, once the jobs are done that other tests have left."""
+    while server.context.jobs.live:
+        time.sleep(0.02)
+    folder = server.context.jobs.store.folder
+    return folder, set(folder.iterdir())
+
+
 def test_what_was_sent_is_kept_no_longer_than_a_job_needs_it(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = data_url(np.zeros((32, 32, 3), np.uint8))
     alpha = data_url(np.zeros((32, 32, 4), np.uint8), "RGBA")
-    folder = server.context.jobs.store.folder
-    before = set(folder.iterdir())
+    folder, before = pictures_at_rest(server)
     edit: dict[str, Any] = {"prompt": "a", "kind": "edit", "image": picture, "mask": alpha, "candidates": 1, "seed": 5}
     small = data_url(np.zeros((8, 8, 4), np.uint8), "RGBA")
     for wrong in ({"mask": picture.replace("png", "x")[:99]}, {"settings": {"n": 1}}, {"size": "32x64"},
@@ -458,8 +465,7 @@ def test_what_was_sent_is_kept_no_longer_than_a_job_needs_it(server: Running, mo
 
 def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pictures of a job that were written before the one that found no room go again."""
-    folder, written = server.context.jobs.store.folder, list[Path]()
-    before = set(folder.iterdir())
+    (folder, before), written = pictures_at_rest(server), list[Path]()
 
     def filling(path: Path, data: bytes) -> None:
         if len(written) == 2:
@@ -477,8 +483,7 @@ def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: py
 def test_a_job_that_is_cancelled_while_its_pictures_are_written_leaves_none(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, writing, cancelled = server.context.jobs.store.folder, threading.Event(), threading.Event()
-    before = set(folder.iterdir())
+    (folder, before), writing, cancelled = pictures_at_rest(server), threading.Event(), threading.Event()
 
     def slow(path: Path, data: bytes) -> None:
         writing.set()
@@ -499,8 +504,7 @@ def test_a_job_that_is_cancelled_while_its_pictures_are_written_leaves_none(
 def test_what_was_sent_is_kept_whole_before_its_job_or_not_at_all(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, done = server.context.jobs.store.folder, list[str]()
-    before = set(folder.iterdir())
+    (folder, before), done = pictures_at_rest(server), list[str]()
     picture, alpha = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 4), np.uint8)
     asked: dict[str, Any] = {"kind": "edit", "prompt": "a", "candidates": 1, "image": data_url(picture)}
     asked["mask"] = data_url(alpha, "RGBA")
