@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
@@ -351,11 +352,16 @@ def test_jobs_that_the_engine_has_not_taken_yet_are_behind_those_it_has() -> Non
 
     def live(number: int) -> LiveJob:
         found = LiveJob(records.Record("", "", 0.0, records.QUEUED, {}))
-        found.handle = JobHandle(ServerJob([], number=number), None, 0.0)
+        found.handle = JobHandle(ServerJob([], number=number), None, 4.0)
         return found
 
     hastened, taken = live(-2), live(7)
     assert arrival_number(hastened) < arrival_number(taken) < arrival_number(live(ServerJob([]).number))
+    mine = [live(number) for number in (7, -2, 5)]
+    dispatcher = SimpleNamespace(progress=lambda handle: 0.5)
+    all_jobs: Any = SimpleNamespace(live=dict(enumerate(mine)), services=SimpleNamespace(dispatcher=dispatcher))
+    told = [jobs.Jobs.status_of(all_jobs, one) for one in mine]
+    assert [(one["ahead"], one["seconds_left"]) for one in told] == [(2, 6.0), (0, 2.0), (1, 4.0)]
 
 
 def test_to_the_front(server: Running) -> None:
