@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pinxit.errors import UsageError
 from pinxit.files import write_json
 from pinxit.recipes import estimate, provenance, staging
 from pinxit.recipes.classifier import STAGES as CLASSIFIER
@@ -31,6 +32,8 @@ from pinxit.training import state
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Plan
 from pinxit.training.stop import Stop
+from tests.training.toy import Toy
+from tests.training.toy import plan as toy_plan
 
 NOWHERE = Path("nowhere")
 RUNS: list[tuple[Any, Sequence[str]]] = [
@@ -104,3 +107,15 @@ def test_a_stage_that_one_rank_does_tells_whether_a_signal_or_the_time_stopped_i
     with pytest.raises(StoppedError) as stopped:
         staging._step("pictures", Stop(), step, Ranks(), alone=True)
     assert stopped.value.signalled == signalled
+
+
+def test_a_stage_of_lora_goes_on_without_what_it_began_with(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace(device="cpu", progress=False, path=tmp_path.joinpath)
+    run.started = lambda stage: state.exists(tmp_path / stage)
+    for images, weights in ((16, {"net": Toy().net.state_dict()}), (32, None)):
+        run.plan = lambda stage, images=images: toy_plan(lora=4, images=images)
+        run.brought = lambda task, weights=weights: weights
+        staging.fit_stage(run, "toy", Toy, Stop())
+    assert state.read_progress(tmp_path / "toy").images == 32
+    with pytest.raises(UsageError, match="name some by --init-from"):
+        staging.fit_stage(run, "new", Toy, Stop())
