@@ -78,7 +78,7 @@ def test_what_cannot_be_done_is_refused_by_the_name_of_the_field(
 def test_a_picture_is_compressed_as_much_as_is_asked_for() -> None:
     served = catalog()
     for asked, found in ((0, 0), (7, 7), (None, 100)):
-        body = GenerationRequest(prompt="a", output_format="webp", output_compression=asked)
+        body = GenerationRequest.model_validate({"prompt": "a", "output_format": "webp", "output_compression": asked})
         assert make_plan(body, served, Settings()).compression == found
 
 
