@@ -76,7 +76,9 @@ def test_what_is_no_picture_or_size_is_refused(picture: Any, size: Any, message:
 
 def test_a_picture_of_pillow_in_any_mode_becomes_rgb() -> None:
     white = Image.new("RGBA", (6, 8), (9, 9, 9, 0))
-    for image in (white, white.resize((4, 4)), Image.new("L", (6, 8), 255), Image.new("I;16", (4, 4), 65535)):
+    clear = Image.new("RGB", (4, 4), (9, 9, 9))
+    clear.info["transparency"] = (9, 9, 9)  # as a PNG may name one colour
+    for image in (white, white.resize((4, 4)), clear, Image.new("L", (6, 8), 255), Image.new("I;16", (4, 4), 65535)):
         assert np.array_equal(square_crop(image, 4), np.full((4, 4, 3), 255))
     with pytest.raises(UsageError, match=r"fitting.method must be one of .*, not 'cubic'"):
         square_crop(white, 4, "cubic")  # type: ignore[arg-type]

@@ -217,13 +217,21 @@ def test_threads_share_openvino(tmp_path: Path) -> None:
     assert all(np.array_equal(one, encoder.texts(["a fox", "a cat"])) for one in found)
 
 
-def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch, plain: Clip) -> None:
     with pytest.raises(UsageError, match="no engine 'onnx'; choose from auto, torch, openvino"):
-        pinxit.load_clip("tiny", device="cpu", engine="onnx")  # type: ignore[arg-type]
+        pinxit.load_clip(plain.encoder.name, device="cpu", engine="onnx")  # type: ignore[arg-type]
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install .* \"\.\[openvino\]\""):
-        pinxit.load_clip("tiny", device="cpu", engine="openvino")
-    assert pinxit.load_clip("tiny", device="cpu").encoder.engine == "torch"
+        pinxit.load_clip(plain.encoder.name, device="cpu", engine="openvino")
+
+
+@pytest.mark.parametrize(("installed", "picked"), [(None, "torch"), (object(), "openvino")])
+def test_the_fastest_engine_is_used_where_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, plain: Clip, installed: object, picked: str
+) -> None:
+    monkeypatch.setattr(encoders, "pick_engine", engine.pick_engine)  # as users have it, not as other tests do
+    monkeypatch.setattr(engine, "find_spec", lambda name: installed)
+    assert pinxit.load_clip(plain.encoder.name, device="cpu").encoder.engine == picked
 
 
 def test_pictures_of_any_size_are_brought_to_the_models_by_bicubic_interpolation(plain: Clip, tmp_path: Path) -> None:

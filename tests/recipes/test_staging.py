@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from pinxit.recipes import estimate, provenance
+from pinxit.errors import UsageError
+from pinxit.files import write_json
+from pinxit.recipes import estimate, provenance, staging
 from pinxit.recipes.classifier import STAGES as CLASSIFIER
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierRun
 from pinxit.recipes.clip.presets import preset as clip
@@ -22,10 +24,16 @@ from pinxit.recipes.imagen.presets import preset as imagen
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.karlo.config import KarloConfig
 from pinxit.recipes.karlo.run import KarloRun
+from pinxit.recipes.staging import StoppedError
 from pinxit.recipes.unclip.presets import preset as unclip
 from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.recipes.warm_start import START, note_start, read_start
 from pinxit.training import state
+from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Plan
+from pinxit.training.stop import Stop
+from tests.training.toy import Toy
+from tests.training.toy import plan as toy_plan
 
 NOWHERE = Path("nowhere")
 RUNS: list[tuple[Any, Sequence[str]]] = [
@@ -75,3 +83,39 @@ def test_time_is_foretold_from_the_middle_of_the_speeds_so_far(monkeypatch: pyte
     assert text[-1] == "disk: 3.0 GiB for 4,106 stored pictures" and "10 GFLOP/s here (cpu)" in text[-3]
     cost.flops = 2e12
     assert "2,000" in estimate.table(stages[:1], {}, "cpu").splitlines()[1].split()
+
+
+def test_a_run_of_before_parts_were_noted_notes_them_and_keeps_what_it_says(tmp_path: Path) -> None:
+    """Else, resumed without its checkpoint, it left out what that had brought."""
+    write_json(tmp_path / START, {"checkpoint": "old", "images": 3})
+    init: Any = SimpleNamespace(hash="new", provenance={"images": 5}, parts={"base": 0, "decoder": 1})
+    note_start(tmp_path, init)
+    noted = {"checkpoint": "old", "images": 3, "parts": ["base", "decoder"]}
+    assert read_start(tmp_path) == noted
+    init.parts = {}
+    note_start(tmp_path, init)
+    assert read_start(tmp_path) == noted
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_a_stage_that_one_rank_does_tells_whether_a_signal_or_the_time_stopped_it(signalled: bool) -> None:
+    """On which the command's exit code hangs."""
+
+    def step(name: str, stop: Stop) -> None:
+        raise StoppedError(signalled)
+
+    with pytest.raises(StoppedError) as stopped:
+        staging._step("pictures", Stop(), step, Ranks(), alone=True)
+    assert stopped.value.signalled == signalled
+
+
+def test_a_stage_of_lora_goes_on_without_what_it_began_with(tmp_path: Path) -> None:
+    run: Any = SimpleNamespace(device="cpu", progress=False, path=tmp_path.joinpath)
+    run.started = lambda stage: state.exists(tmp_path / stage)
+    for images, weights in ((16, {"net": Toy().net.state_dict()}), (32, None)):
+        run.plan = lambda stage, images=images: toy_plan(lora=4, images=images)
+        run.brought = lambda task, weights=weights: weights
+        staging.fit_stage(run, "toy", Toy, Stop())
+    assert state.read_progress(tmp_path / "toy").images == 32
+    with pytest.raises(UsageError, match="name some by --init-from"):
+        staging.fit_stage(run, "new", Toy, Stop())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -14,8 +15,10 @@ import torch
 
 from pinxit.errors import PinxitError
 from pinxit.serve import app
+from pinxit.serve.errors import RefusedError
 from pinxit.serve.server import make_server
 from pinxit.serve.settings import Settings
+from pinxit.serve.time_limit import TimeLimit
 from tests.serve.running import Running, catalog, running
 
 LONG: dict[str, Any] = {"candidates": 5_000}
@@ -96,6 +99,17 @@ def test_whoever_waits_for_a_check_or_a_file_is_told_so_too(tmp_path: Path, stuc
             check_told(waiting.joined())
         finally:
             done.set()
+
+
+def test_what_begins_when_time_is_up_is_ended_at_once() -> None:
+    async def play() -> None:
+        limit = TimeLimit()
+        limit.end()
+        async with limit.within():
+            await asyncio.sleep(1)
+
+    with pytest.raises(RefusedError, match="shut down before the request was done"):
+        asyncio.run(play())
 
 
 def test_an_engine_that_stops_leaves_jobs_to_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
@@ -351,11 +352,16 @@ def test_jobs_that_the_engine_has_not_taken_yet_are_behind_those_it_has() -> Non
 
     def live(number: int) -> LiveJob:
         found = LiveJob(records.Record("", "", 0.0, records.QUEUED, {}))
-        found.handle = JobHandle(ServerJob([], number=number), None, 0.0)
+        found.handle = JobHandle(ServerJob([], number=number), None, 4.0)
         return found
 
     hastened, taken = live(-2), live(7)
     assert arrival_number(hastened) < arrival_number(taken) < arrival_number(live(ServerJob([]).number))
+    mine = [live(number) for number in (7, -2, 5)]
+    dispatcher = SimpleNamespace(progress=lambda handle: 0.5)
+    all_jobs: Any = SimpleNamespace(live=dict(enumerate(mine)), services=SimpleNamespace(dispatcher=dispatcher))
+    told = [jobs.Jobs.status_of(all_jobs, one) for one in mine]
+    assert [(one["ahead"], one["seconds_left"]) for one in told] == [(2, 6.0), (0, 2.0), (1, 4.0)]
 
 
 def test_to_the_front(server: Running) -> None:
@@ -432,11 +438,18 @@ def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[
     assert len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"]) == before
 
 
+def pictures_at_rest(server: Running) -> tuple[Path, set[Path]]:
+    """The folder of pictures and what is in it, once the jobs are done that other tests have left."""
+    while server.context.jobs.live:
+        time.sleep(0.02)
+    folder = server.context.jobs.store.folder
+    return folder, set(folder.iterdir())
+
+
 def test_what_was_sent_is_kept_no_longer_than_a_job_needs_it(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = data_url(np.zeros((32, 32, 3), np.uint8))
     alpha = data_url(np.zeros((32, 32, 4), np.uint8), "RGBA")
-    folder = server.context.jobs.store.folder
-    before = set(folder.iterdir())
+    folder, before = pictures_at_rest(server)
     edit: dict[str, Any] = {"prompt": "a", "kind": "edit", "image": picture, "mask": alpha, "candidates": 1, "seed": 5}
     small = data_url(np.zeros((8, 8, 4), np.uint8), "RGBA")
     for wrong in ({"mask": picture.replace("png", "x")[:99]}, {"settings": {"n": 1}}, {"size": "32x64"},
@@ -458,8 +471,7 @@ def test_what_was_sent_is_kept_no_longer_than_a_job_needs_it(server: Running, mo
 
 def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pictures of a job that were written before the one that found no room go again."""
-    folder, written = server.context.jobs.store.folder, list[Path]()
-    before = set(folder.iterdir())
+    (folder, before), written = pictures_at_rest(server), list[Path]()
 
     def filling(path: Path, data: bytes) -> None:
         if len(written) == 2:
@@ -474,11 +486,31 @@ def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: py
     assert len(written) == 2 and set(folder.iterdir()) == before
 
 
+def test_a_job_that_is_cancelled_while_its_pictures_are_written_leaves_none(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder, before), writing, cancelled = pictures_at_rest(server), threading.Event(), threading.Event()
+
+    def slow(path: Path, data: bytes) -> None:
+        writing.set()
+        cancelled.wait(60)
+        write_bytes(path, data)
+
+    monkeypatch.setattr("pinxit.serve.job_results.write_bytes", slow)
+    (job,) = submitted(server, candidates=1)
+    task = server.context.jobs.live[job["id"]].task
+    assert writing.wait(60) and task is not None
+    server.post(f"/api/jobs/{job['id']}/cancel")
+    cancelled.set()
+    while not task.done():
+        time.sleep(0.02)
+    assert set(folder.iterdir()) == before
+
+
 def test_what_was_sent_is_kept_whole_before_its_job_or_not_at_all(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, done = server.context.jobs.store.folder, list[str]()
-    before = set(folder.iterdir())
+    (folder, before), done = pictures_at_rest(server), list[str]()
     picture, alpha = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 4), np.uint8)
     asked: dict[str, Any] = {"kind": "edit", "prompt": "a", "candidates": 1, "image": data_url(picture)}
     asked["mask"] = data_url(alpha, "RGBA")

@@ -242,6 +242,7 @@ def test_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(limited_protocol, "__defaults__", (2.0,))  # seconds of silence
     with running(tmp_path, connections=3) as server:
         address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        assert server.get("/live").status_code == 200  # a process's first client takes longer than that silence may
         with socket.create_connection(address) as answered, socket.create_connection(address) as silent:
             assert well(answered)
             with socket.create_connection(address) as slow:

@@ -75,6 +75,13 @@ def test_what_cannot_be_done_is_refused_by_the_name_of_the_field(
     assert (refused.value.status, refused.value.param) == (400, name)
 
 
+def test_a_picture_is_compressed_as_much_as_is_asked_for() -> None:
+    served = catalog()
+    for asked, found in ((0, 0), (7, 7), (None, 100)):
+        body = GenerationRequest.model_validate({"prompt": "a", "output_format": "webp", "output_compression": asked})
+        assert make_plan(body, served, Settings()).compression == found
+
+
 def test_a_stream_tells_its_warnings(server: Running) -> None:
     asked = {"prompt": "a", "stream": True, "response_format": "url", "candidates": 1}
     answer = server.post("/v1/images/generations", json=asked)

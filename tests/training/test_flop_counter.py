@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pinxit.recipes.gpu_estimate import stages_of
+from pinxit.training.activation_counter import ActivationCounter
 from pinxit.training.flop_counter import FlopCounter
 from pinxit.training.rows import all_rows
 
@@ -35,3 +36,11 @@ def test_what_runs_before_and_after_is_not_counted() -> None:
         pass
     one @ one
     assert counter.flops == 0
+
+
+def test_what_is_kept_for_the_backward_pass_is_all_but_weights_and_what_is_made_of_them() -> None:
+    weight = nn.Parameter(torch.ones(5, 4))
+    with ActivationCounter([weight]) as counter:
+        half, noise = weight.bfloat16(), torch.ones(3, 5, dtype=torch.bfloat16)  # made of nothing, which is no weight
+        (noise @ half).float().square().sum()
+    assert counter.bytes == 2 * 3 * 5 + 4 * 3 * 4

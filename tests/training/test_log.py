@@ -9,7 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from pinxit.training import log as module
+from pinxit.training import loop
+from pinxit.training.flops import Cost
 from pinxit.training.log import METRICS, QUIET, Log, Meter, duration, read_metrics
+from pinxit.training.parallel import Ranks
+from pinxit.training.state import Progress
+from tests.training.toy import plan
 
 SPEED = {"loss": 0.123456789, "pictures_per_s": 7.4}
 
@@ -109,3 +114,12 @@ def test_lines_past_the_last_save_are_made_again_and_those_before_are_kept(tmp_p
 )
 def test_durations_change_their_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_waiting_is_a_share_of_all_the_time_and_speed_is_that_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "matrix_rate", lambda dtype, kind: 64e9)
+    meter, at = Meter(), Progress(images=800, seconds=12.0)
+    meter.count, meter.waited = 4, 6.0
+    found = loop._speed(at, meter, Cost(1, 1e9, 0.0), plan(), Ranks(), 10.0)
+    wanted = {"pictures_per_s": 16.0, "gflops_per_s": 16.0, "share": 0.25, "waiting": 0.75, "seconds": 12.0}
+    assert wanted.items() <= found.items()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -302,6 +303,16 @@ def test_time_limit_stops_cleanly(tmp_path: Path) -> None:
     )
 
 
+def test_a_previews_scores_stand_in_one_line(tmp_path: Path) -> None:
+    class Scored(Toy):
+        def scores(self) -> dict[str, float]:
+            return {"scored": 1.0}
+
+    train(tmp_path, Scored(), preview_every=64)
+    lines = read_metrics(tmp_path)
+    assert len(lines) == 16 and [line["images"] for line in lines if "scored" in line] == [64, 128]
+
+
 def test_the_last_update_has_a_line_whatever_the_interval(tmp_path: Path) -> None:
     """That of the run, and that of an invocation that is to stop before (`stop_after`)."""
     settled = plan(log_every=48)
@@ -326,20 +337,23 @@ def training_for_ever(folder: Path) -> int:
         for number, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
             signal.signal(number, usual)
         with (folder / "said").open("w") as sys.stderr:
-            code = 130 if fit(Toy(), plan(images=10**9), folder, "cpu").signalled else 0
+            try:
+                code = 130 if fit(Toy(), plan(images=10**9), folder, "cpu").signalled else 0
+            except BaseException:
+                traceback.print_exc()
     finally:
         os._exit(code)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
-    child, end, status = training_for_ever(tmp_path), time.monotonic() + 120, None
+    child, end, told, status = training_for_ever(tmp_path), time.monotonic() + 120, False, None
     try:
-        while not read_metrics(tmp_path) and time.monotonic() < end:
-            time.sleep(0.05)
-        os.kill(child, number)
         while status is None and time.monotonic() < end:
             time.sleep(0.05)
+            if not told and read_metrics(tmp_path):
+                os.kill(child, number)
+                told = True
             pid, found = os.waitpid(child, os.WNOHANG)
             status = found if pid else None
     finally:

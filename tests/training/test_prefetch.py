@@ -1,14 +1,17 @@
 """Prefetching: whoever makes the batches, they are the same and in order."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +20,7 @@ from pinxit.errors import DataError, PinxitError
 from pinxit.training import prefetch as prefetching
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan
-from pinxit.training.prefetch import Updates, in_processes, prefetch
+from pinxit.training.prefetch import Pieces, Updates, in_processes, prefetch
 from pinxit.training.rows import Rows
 from tests.training.toy import Toy, plan
 
@@ -105,8 +108,30 @@ def they_leave_signals_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
             os.kill(worker, 0)
 
 
+class Hanging(Toy):
+    """Its third batch never comes."""
+
+    def batch(self, rows: Rows) -> Batch:
+        time.sleep(600 if rows.position == 16 else 0)
+        return super().batch(rows)
+
+
+def one_that_hangs_is_ended(_tmp_path: Path) -> None:
+    """Though it leaves SIGTERM to its parent, which would wait for it at its own end, for ever."""
+    updates = Updates(Hanging(), plan(), Ranks(), range(0, 128, 8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)  # seconds in which it may end itself
+        with in_processes(updates, 2, pin=False) as made:
+            next(made)
+            workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.join(20)
+    assert [worker.is_alive() for worker in workers] == [False, False]
+
+
 FORKING = (
     the_same_batches_in_the_same_order,
+    one_that_hangs_is_ended,
     they_leave_signals_to_their_parent_and_end_with_it,
     what_is_wrong_is_said_in_one_sentence,
 )
@@ -148,15 +173,42 @@ def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None
         assert same(list(batches), settled)
 
 
+def test_a_few_batches_are_made_ahead_and_no_more() -> None:
+    """Or a slow model would fill the memory with them."""
+    begun: list[int] = []
+
+    class Pool:
+        def submit(self, make: Callable[..., Pieces], updates: Updates, number: int, pin: bool) -> Future[Pieces]:
+            begun.append(number)
+            made = Future[Pieces]()
+            made.set_result(make(updates, number, pin))
+            return made
+
+    pool: Any = Pool()
+    updates = Updates(Toy(), plan(), Ranks(), range(0, 128, 8))
+    for number, _ in enumerate(prefetching._stream(updates, torch.device("cpu"), pool, 3)):
+        assert begun == list(range(min(16, number + 3)))
+
+
 @pytest.mark.parametrize(("workers", "each"), [(6, 2), (5, 2), (20, 1)])
 def test_processes_share_what_is_made_ahead(workers: int, each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def loader(updates: object, **how: object) -> list[object]:
-        asked.append((how["num_workers"], how["prefetch_factor"], how["pin_memory"]))
-        return []
+    class Loader:
+        _workers = ()
 
-    monkeypatch.setattr(prefetching, "DataLoader", loader)
+        def __init__(self, updates: object, **how: object) -> None:
+            asked.append((how["num_workers"], how["prefetch_factor"], how["pin_memory"]))
+
+        def __iter__(self) -> Iterator[object]:
+            return self
+
+        def __next__(self) -> object:
+            raise StopIteration
+
+        def _shutdown_workers(self) -> None: ...
+
+    monkeypatch.setattr(prefetching, "DataLoader", Loader)
     with in_processes(Updates(Toy(), plan(), Ranks(), range(0)), workers, pin=True) as batches:
         assert list(batches) == []
     assert asked == [(workers, each, True)]

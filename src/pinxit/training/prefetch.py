@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -103,10 +104,16 @@ def _made(updates: Updates, workers: int, pin: bool) -> Generator[Pieces, None, 
         worker_init_fn=_begin,
         multiprocessing_context="fork",
     )
-    for made in loader:
-        if isinstance(made, PinxitError):
-            raise made
-        yield made
+    batches: Any = iter(loader)
+    try:
+        for made in batches:
+            if isinstance(made, PinxitError):
+                raise made
+            yield made
+    finally:
+        batches._shutdown_workers()  # also where an error's traceback still refers to them
+        for process in batches._workers:
+            process.kill()  # one that hangs: torch's SIGTERM is left to the parent, which would wait for it at its end
 
 
 @dataclass(frozen=True)
