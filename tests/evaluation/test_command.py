@@ -124,9 +124,18 @@ def test_the_judge_alone_leaves_a_painters_half_exam_as_it_is(judge: str, tmp_pa
     assert "candidates" not in json.loads(out.read_text(encoding="utf-8")), "nothing was painted"
 
 
-@pytest.mark.parametrize("words", [("--sheet", "s.png"), ("--set", "guidance=2")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--sheet", "s.png"),
+        ("--set", "guidance=2"),
+        ("--checkpoint", "tiny"),
+        ("--candidates", "16"),
+        ("--checkpoint", "none", "--sheet", "s.png"),
+    ],
+)
 def test_the_judge_alone_takes_no_options_of_painting(judge: str, words: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match="--judge-only paints nothing: leave out --sheet and --set"):
+    with pytest.raises(UsageError, match=f"--judge-only paints nothing: leave out {' and '.join(words[::2])}."):
         CliRunner().invoke(app, ["world", "--judge-only", "--judge", judge, *words], catch_exceptions=False)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.eval.options import Language, PainterName, Seed, Split, Words, exam_of
+from pinxit.cli.eval.options import Language, Seed, Split, Words, exam_of
 from pinxit.cli.eval.report import WIDE, console, show_table, write_report, write_sheet
 from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
@@ -30,8 +30,13 @@ SHOWN = 24  # pictures on the sheet
 def world(
     split: Split = "unseen",
     prompts: Annotated[int, typer.Option(min=1, help="How many prompts, shared equally by the tasks.")] = 500,
-    candidates: Annotated[int, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.")] = 16,
-    checkpoint: PainterName = "tiny",
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.", show_default="16")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="The painter: a shipped name or a checkpoint folder.", show_default="tiny"),
+    ] = None,
     world: Annotated[
         str | None, typer.Option("--world", help="Whose prompts: small or gallery; the judge's own if not given.")
     ] = None,
@@ -68,8 +73,10 @@ def world(
 
     check_file(out, sheet)
     check_picture(sheet)
-    if judge_only and (sheet is not None or changes):
-        raise UsageError("--judge-only paints nothing: leave out --sheet and --set.")
+    given = {"--checkpoint": checkpoint, "--candidates": candidates, "--set": changes or None, "--sheet": sheet}
+    if judge_only and (of_painting := [option for option, value in given.items() if value is not None]):
+        raise UsageError(f"--judge-only paints nothing: leave out {' and '.join(of_painting)}.")
+    checkpoint, candidates = "tiny" if checkpoint is None else checkpoint, 16 if candidates is None else candidates
     judge = JUDGES.get("small" if world is None else world, "judge") if judge is None else judge
     opened = Judge.open(judge, device)
     exam = exam_of(opened.world if world is None else world, split, prompts, language, words, seed, opened.attributes)
