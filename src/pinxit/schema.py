@@ -25,9 +25,7 @@ T = TypeVar("T")
 
 LARGEST = 2**63 - 1  # of whole numbers: they become int64
 FLOAT32, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # the largest and the least normal float32
-DEEPEST = (
-    256  # of the blocks of a part: presets have up to 64, each is built and traced by itself, thousands take hours
-)
+DEEPEST = 256  # of a part's blocks, each built and traced by itself: presets have up to 64, and thousands take hours
 STRONGEST = 1e6  # of a weight or a scale: beyond it float32 loses the other terms of a sum
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
