@@ -62,6 +62,10 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
     for asked, candidates, told in ((ASKED[:7], 1, "other questions, "), (ASKED, 2, "other candidates, ")):
         with pytest.raises(UsageError, match=told):
             run_exam(asked, EXACT, candidates, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
+    kept = part.read_text(encoding="utf-8")
+    part.write_text(kept.replace("true", "false", 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"part is damaged: it is not as it was written; remove it to start"):
+        run_exam(ASKED, EXACT, 1, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
     broken = to_text(np.zeros((2, 2, 3), np.uint8)).replace("C0lE", "A0lE")  # the name of a chunk
     text = json.dumps({"identity": {"painter": "x"}, "answers": [], "pictures": [broken]})
     part.write_text(text, encoding="utf-8")
