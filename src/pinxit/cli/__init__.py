@@ -32,6 +32,7 @@ from pinxit.cli import (
     train,
     vary,
 )
+from pinxit.cli.empty_paths import refuse_empty_paths
 from pinxit.cli.help import flow
 from pinxit.errors import PinxitError
 from pinxit.texts import printable
@@ -71,6 +72,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(eval.app, name="eval")
 app.add_typer(data.app, name="data")
 flow(app)
+refuse_empty_paths(app)
 
 
 def _print_version(requested: bool) -> None:

@@ -111,11 +111,11 @@ class ClipEncoder:
         path = place_of(name_or_path)
         if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
             return cls._ours(name_or_path)
-        if not path.exists():
+        if name_or_path == "" or not path.exists():
             with_clip = [name for name in shipped() if PART in open_checkpoint(find(name)).parts]
             known = ", ".join(with_clip) or "none in this installation"
             raise CheckpointError(
-                f"there is no CLIP '{path}': give a file, a folder, hub:OWNER/NAME or a shipped name ({known})."
+                f"there is no CLIP '{name_or_path}': give a file, a folder, hub:OWNER/NAME or a shipped name ({known})."
             )
         model = load_public_clip(path, activation)
         folder = path if path.is_dir() else path.parent
