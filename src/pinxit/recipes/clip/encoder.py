@@ -56,6 +56,8 @@ class ClipTokens:
 
     def __call__(self, texts: Sequence[str], cut: bool) -> Ids:
         """int64 [N, L]. Raises UsageError for a text that is too long, unless it may be `cut`."""
+        if isinstance(self.tokenizer, ClipTokenizer):
+            return self.tokenizer.encode(texts, self.length, cut)
         for text in texts if not cut else ():
             check_length(text, self.tokenizer.count(text), self.length)
         return self.tokenizer.encode_clip(texts, self.length)
