@@ -23,7 +23,19 @@ from pinxit.recipes.dalle import presets as dalle
 from pinxit.recipes.imagen import presets as imagen
 from pinxit.recipes.judge.judge import config_for
 from pinxit.recipes.unclip import presets as unclip
-from pinxit.schema import FLOAT32, LARGEST, Count, Seed, Share, allowed_values, checked, fields_of, plain
+from pinxit.schema import (
+    FLOAT32,
+    LARGEST,
+    Count,
+    Depth,
+    Seed,
+    Share,
+    SomeDepth,
+    allowed_values,
+    checked,
+    fields_of,
+    plain,
+)
 
 
 @cache
@@ -64,6 +76,13 @@ FIELDS = [(preset, name, hint) for preset, config in presets().items() for name,
 def test_every_number_of_every_preset_has_its_range() -> None:
     bare = {name for _, name, hint in FIELDS if element(hint) in (int, float)}
     assert not bare
+
+
+def test_no_part_has_more_blocks_than_can_be_built() -> None:
+    counts = ("depth", "layers", "blocks", "decoder_blocks", "mixing", "refiner_layers", "vision.stages", "dvae.groups")
+    ends = tuple(f".{one}" for one in counts)
+    deep = {name: element(hint) for _, name, hint in FIELDS if f".{name}".endswith(ends)}
+    assert len(deep) > 20 and set(deep.values()) == {Depth, SomeDepth}
 
 
 def test_presets_are_within_their_ranges() -> None:

@@ -25,11 +25,14 @@ T = TypeVar("T")
 
 LARGEST = 2**63 - 1  # of whole numbers: they become int64
 FLOAT32, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # the largest and the least normal float32
+DEEPEST = 256  # of a part's blocks, each built and traced by itself: presets have up to 64, and thousands take hours
 STRONGEST = 1e6  # of a weight or a scale: beyond it float32 loses the other terms of a sum
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 Several = Annotated[int, Meta(ge=2, le=LARGEST)]
 Whole = Annotated[int, Meta(ge=0, le=LARGEST)]
+Depth = Annotated[int, Meta(ge=1, le=DEEPEST)]
+SomeDepth = Annotated[int, Meta(ge=0, le=DEEPEST)]
 Seed = Annotated[int, Meta(ge=0, le=LARGEST)]
 Finite = Annotated[float, Meta(ge=-FLOAT32, le=FLOAT32)]
 NotNegative = Annotated[float, Meta(ge=0.0, le=FLOAT32)]

@@ -32,11 +32,15 @@ def check_pixels(*pictures: Picture) -> None:
             raise UsageError(f"a picture must be a NumPy array uint8 [height, width, 3], 0 to 255, not {found}.")
 
 
+LONGEST_PROMPT = 100_000  # characters: painters read some hundred tokens, but a tokenizer reads a text to its end
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What the user asked for. (text, seed, candidate) always names the same picture.
 
-    Raises UsageError for a text that is not UTF-8, or a seed that is not a whole number from 0 to 2**63 - 1.
+    Raises UsageError for a text that is not UTF-8 or has more than LONGEST_PROMPT characters, or a seed that is not a
+    whole number from 0 to 2**63 - 1.
     """
 
     text: str
@@ -45,6 +49,8 @@ class Prompt:
     def __post_init__(self) -> None:
         check_fields(self, "")
         check_text(self.text, "the prompt")
+        if len(self.text) > LONGEST_PROMPT:
+            raise UsageError(f"the prompt has {len(self.text):,} characters: shorten it to {LONGEST_PROMPT:,}.")
 
 
 Filter = Literal["nearest", "lanczos", "bilinear", "bicubic", "area", "hamming"]

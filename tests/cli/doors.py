@@ -255,7 +255,7 @@ def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         patch.setattr(f"{facade}.{name}", made)
     patch.setattr(
         "pinxit.recipes.clip.index.PictureIndex.open",
-        lambda folder: SimpleNamespace(model="remembered", activation=None),
+        lambda folder: SimpleNamespace(model="remembered", activation=None, unstored=0),
     )
 
 

@@ -329,7 +329,7 @@ WORLD = (
 )
 SET = row("--set guidance=7", paint__guidance=7, rank__guidance=7)
 EVAL_WORLD = Command(
-    ("--prompts", "2", "--candidates", "5"),
+    ("--prompts", "2"),
     (
         *WORLD,
         SET,

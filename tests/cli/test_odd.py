@@ -71,6 +71,10 @@ EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", 
         (("data", "preview", "sq", "--out=~/empty"), "/empty: it is a folder; name a file in it."),
         (("paint", "a cat", "--checkpoint", ""), "there is no checkpoint '': give a folder"),
         ((*PAINT, "--upscale", "64", "--upsampler", ""), "there is no checkpoint '': give a folder"),
+        ((*PAINT, "--ranker", ""), "there is no CLIP '': give a file, a folder"),
+        ((*PAINT, "--out="), "--out is empty: name a file or a folder; the current folder is '.'."),
+        ((*EXAM, "--sheet", ""), "--sheet is empty: name a file"),
+        (("classify", "", "sq", "--labels", "a,b"), "PICTURES is empty: name a file"),
         ((*EXAM, "--world", ""), "there is no world called ''; choose small, gallery or full."),
         ((*EXAM, "--judge", ""), "there is no checkpoint '': give a folder"),
         ((*PAINT[:-1], "unplugged/o"), "unplugged is a link to what is not there; choose another place."),
@@ -111,6 +115,11 @@ EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", 
             "File name too long.",
         ),
         (("data", "check", "~no-one/x.tar"), "there is no file or folder ~no-one/x.tar"),
+        (
+            ("plan", "dalle/nano", "--set", "transformer.depth=100000000"),
+            "transformer.depth must be from 1 to 256, not",
+        ),
+        ((PAINT[0], "x" * 100_001, *PAINT[2:]), "the prompt has 100,001 characters: shorten it to 100,000."),
         (
             ("audit", "sq", "--labels", "a", "--group-by", "x", "--table", "two.csv", "--checkpoint", "p"),
             "2 columns 'x'",
@@ -180,10 +189,22 @@ def test_strange_words_are_shown_short(given: Path, tmp_path: Path, cli: Cli) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"), [(MemoryError, 1, "needs more memory"), (KeyboardInterrupt, 130, "")]
+    ("error", "code", "told"),
+    [
+        (MemoryError(), 1, "needs more memory"),
+        (KeyboardInterrupt(), 130, ""),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 1, "needs more memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            1,
+            "than it may use",
+        ),
+        (RuntimeError("Storage size calculation overflowed with sizes=[3000000000000]"), 1, "needs more memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), 1, "needs more memory"),
+    ],
 )
 def test_what_no_command_foresees_is_one_sentence_on_stderr(
-    error: type[BaseException], code: int, told: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, code: int, told: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def app() -> None:
         raise error

@@ -85,7 +85,7 @@ def check_as_one_rank(squares: Path, out: Path, alone: Path) -> None:
 
 
 class Keeper:
-    """What `Kept` is told, written into a file; `ray.get` of what it answers is that itself."""
+    """What `OutcomeRecorder` is told, written into a file; `ray.get` of what it answers is that itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -111,6 +111,7 @@ def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Pa
     assert stream.item_shown(4) == 5 and stream.captions[4] == stream.captions[5]  # the broken one's stand-in is told
     both, _ = texts.rows([4, 5], [0, 0])
     assert torch.equal(both[0], both[1])
+    assert [tuple(one.shape) for one in texts.rows([], [])] == [(0, reader.length, reader.width), (0, reader.length)]
 
 
 def test_a_sidecar_of_other_captions_of_a_picture_is_refused(

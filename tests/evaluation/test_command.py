@@ -128,10 +128,17 @@ def test_the_judge_alone_leaves_a_painters_half_exam_as_it_is(judge: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "words", [("--sheet", "s.png"), ("--set", "guidance=2"), ("--candidates", "4"), ("--checkpoint", "imagen-tiny")]
+    "words",
+    [
+        ("--sheet", "s.png"),
+        ("--set", "guidance=2"),
+        ("--checkpoint", "tiny"),
+        ("--candidates", "16"),
+        ("--checkpoint", "none", "--sheet", "s.png"),
+    ],
 )
 def test_the_judge_alone_takes_no_options_of_painting(judge: str, words: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match=f"--judge-only paints nothing: leave out {words[0]}"):
+    with pytest.raises(UsageError, match=f"--judge-only paints nothing: leave out {' and '.join(words[::2])}."):
         CliRunner().invoke(app, ["world", "--judge-only", "--judge", judge, *words], catch_exceptions=False)
 
 

@@ -14,7 +14,7 @@ import pytest
 from pinxit.errors import DataError, UsageError
 from pinxit.evaluation.exam_run import CHUNK, ExamProgress, run_exam
 from pinxit.evaluation.geneval import ScorerThresholds
-from pinxit.evaluation.partial_results import to_text
+from pinxit.evaluation.partial_results import DIGEST, to_text
 from pinxit.types import Ranked
 from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle, exact_pictures
 
@@ -65,10 +65,14 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
     reseeded = [replace(ASKED[0], seed=ASKED[0].seed + 1), *ASKED[1:]]
     with pytest.raises(UsageError, match="other questions, "):
         run_exam(reseeded, EXACT, 1, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
-    kept = json.loads(part.read_text(encoding="utf-8"))
+    kept = part.read_text(encoding="utf-8")
+    part.write_text(kept.replace("true", "false", 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"part is damaged: it is not as it was written; remove it to start"):
+        run_exam(ASKED, EXACT, 1, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
+    without_digest = {name: value for name, value in json.loads(kept).items() if name != DIGEST}
     for name, value in (("right", []), ("chosen", []), ("chosen", [7])):
-        one = kept["answers"][0] | {name: value}
-        part.write_text(json.dumps(kept | {"answers": [one]}), encoding="utf-8")
+        one = without_digest["answers"][0] | {name: value}
+        part.write_text(json.dumps(without_digest | {"answers": [one]}), encoding="utf-8")
         with pytest.raises(DataError, match=r"part is damaged \(the answer to '.*' is not of its candidates\)"):
             run_exam(ASKED, EXACT, 1, LOOK, ScorerThresholds(), part=part, identity={"painter": "x"})
     broken = to_text(np.zeros((2, 2, 3), np.uint8)).replace("C0lE", "A0lE")  # the name of a chunk

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
+from pinxit.errors import UsageError
 from pinxit.models.unet_fast import fast_unet
 from tests.models.test_unet import ALL, PATCHED, call, given, small
 
@@ -50,6 +53,11 @@ def test_spent_weights_lie_in_memory_once(name: str) -> None:
     assert not list(net.parameters())
     with torch.inference_mode():
         assert torch.equal(call(spent, **told), call(kept, **told))
+
+
+def test_packed_weights_stay_in_their_process() -> None:
+    with pytest.raises(UsageError, match="open its checkpoint again"):
+        pickle.dumps(fast_unet(small(PATCHED)))
 
 
 def test_the_original_stays_as_it_was() -> None:

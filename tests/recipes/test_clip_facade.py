@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import sys
 from collections.abc import Callable
@@ -252,6 +253,13 @@ def test_features_are_what_the_tower_says_before_its_projection(plain: Clip) -> 
     found = plain.encoder.features(list(shown))
     assert found.shape == expected.shape and np.abs(found - expected).max() < 1e-4
     assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.1, "no unit rows, which the encoder's pictures are"
+
+
+def test_a_copy_in_another_process_encodes_alike(plain: Clip) -> None:
+    copied = pickle.loads(pickle.dumps(plain)).encoder
+    assert np.array_equal(copied.texts(["a red square"]), plain.encoder.texts(["a red square"]))
+    with pytest.raises(UsageError, match="shorten it"):
+        copied.texts(["a red square " * 99])
 
 
 def test_a_probe_is_of_features(plain: Clip, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

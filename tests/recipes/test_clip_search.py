@@ -24,7 +24,7 @@ from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.clip.graph_files import read_graph, write_graph
+from pinxit.recipes.clip.graph_files import DIGEST, read_graph, write_graph
 from pinxit.recipes.clip.index import PictureIndex
 from pinxit.recipes.clip.index_rows import Row
 from pinxit.recipes.clip.search import by_picture, by_text, fill
@@ -228,11 +228,17 @@ def test_the_command(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None
     sheet = tmp_path / "hits.png"
     told = run(app, ["search", out, "a fox", "--json", "--top", "3", "--out", str(sheet), "--device", "cpu"])
     assert told.exit_code == 0 and sheet.exists()
+    assert "graph" not in told.stderr
     scores = [json.loads(line)["score"] for line in told.stdout.splitlines()]
     assert len(scores) == 3 and scores == sorted(scores, reverse=True)
     like = str(folder / "05.png")
     told = run(app, ["search", out, "--like", like, "--top", "1", "--out", str(sheet), "--device", "cpu"])
     assert told.exit_code == 0 and "05.png" in told.stdout
+    (graph,) = Path(out).glob("graph-*")
+    os.truncate(graph, graph.stat().st_size - DIGEST)  # as versions without checksums wrote it
+    told = run(app, ["search", out, "a fox", "--top", "3", "--out", str(sheet), "--device", "cpu"])
+    assert "lacks 12 pictures, which this search added" in told.stderr and len(told.stderr.splitlines()) == 1
+    assert f"'pinxit search index PICTURES --out {out}'" in told.stderr
     moved, none = str(shutil.move(like, tmp_path)), tmp_path / "none.png"
     told = run(app, ["search", out, "--like", moved, "--top", "1", "--out", str(none), "--device", "cpu"])
     assert "no longer readable" in told.stderr and "sheet" not in told.stdout and not none.exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,13 @@ def test_same_seed_same_pictures_in_any_company(guidance: float, int8: bool) -> 
         assert all(same(alone[k], crowd[k]) for k in alone)
     others = by_candidate(painter.paint("a red square", candidates=3, keep=None, seed=6, guidance=guidance))
     assert not any(same(alone[k], others[k]) for k in alone)
+
+
+def test_a_painter_can_be_pickled_after_its_first_painting_too() -> None:
+    painter = random_painter()
+    (one,) = painter.paint("a cat", candidates=1)
+    (again,) = pickle.loads(pickle.dumps(painter)).paint("a cat", candidates=1)
+    assert same(one, again)
 
 
 def test_a_tile_has_room_for_a_guided_picture(monkeypatch: pytest.MonkeyPatch) -> None:

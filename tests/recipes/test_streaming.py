@@ -100,7 +100,11 @@ def test_dalle_learns_from_a_stream_and_codes_beside_its_shards(shards: Path, tm
     codes, stream = run.codes(), run.pictures()
     assert isinstance(codes, StreamCodes) and isinstance(stream, Stream)
     there = encode(run.dvae(), stream.pictures[:], torch.device("cpu"))
-    assert np.array_equal(codes[range(8)], there) and len({row.tobytes() for row in there}) > 1
+    assert (
+        np.array_equal(codes[range(8)], there)
+        and codes[[]].shape == there[:0].shape
+        and len({row.tobytes() for row in there}) > 1
+    )
     task = TransformerTask(run.config, codes, stream.captions, run.tokenizer())
     batch, rows = task.batch(all_rows(8, 8)), codes.order(all_rows(8, 8), key(run.config.seed, "transformer order"))
     assert sorted(rows.tolist()) == list(range(8))
@@ -139,6 +143,8 @@ def test_unclip_learns_from_a_stream_and_what_clip_says_beside_its_shards(shards
     ]
     pairs = [(streamed.image_embeddings(items), stored.image_embeddings(items))]
     pairs += [(streamed.text_embeddings(items, which), stored.text_embeddings(items, which))]
+    pairs += [(streamed.image_embeddings([]), stored.image_embeddings([]))]
+    pairs += [(streamed.text_embeddings([], []), stored.text_embeddings([], []))]
     one, other = (each.pairs.conditions(items, which) for each in (run, bank))
     pairs += [(one[name].float(), other[name].float()) for name in ("sequence", "mask", "pooled")]
     for found, expected in pairs:

@@ -84,6 +84,7 @@ class Made:
         if name == "jobs" and method == "GET":
             words, before = asked.get("words", ""), float(asked.get("before", "1e12"))
             fit = [one for one in self.jobs if words in one["prompt"] and one["created"] < before]
+            fit = [one for one in fit if one["starred"] or asked.get("starred") != "true"]
             return {"jobs": sorted(fit, key=lambda one: -one["created"])[: int(asked["limit"])]}
         if name == "jobs":
             self.jobs.append(made_job(100 + len(self.jobs), state="queued"))
@@ -337,6 +338,18 @@ def test_the_viewer_says_what_its_buttons_did_and_keeps_the_focus(made: Made, se
     page.keyboard.press("Enter")
     page.locator(".job header button", has_text="★").wait_for()
     assert page.evaluate("document.activeElement.ariaPressed") == "true"
+
+
+def test_stars_given_in_another_tab_reach_a_list_of_starred_jobs(made: Made, server: Running) -> None:
+    page = opened(made, server, *(made_job(number, starred=number == 1) for number in (1, 2, 3)))
+    page.check("#starred")
+    becomes_true(page, "document.querySelectorAll('.job').length === 1")
+    made.slow["starred=true"] = []  # what the page asks as it connects anew, before it hears the messages
+    made.tell(*({"job": one["id"], "kind": "marked"} for one in made.jobs[:2]))
+    made.until(lambda: made.slow["starred=true"])
+    made.jobs[0]["starred"], made.jobs[1]["starred"] = False, True
+    made.release("starred=true")
+    becomes_true(page, "[...document.querySelectorAll('.job h2')].map((one) => one.textContent).join() === 'job 2'")
 
 
 def test_a_connection_that_has_fallen_silent_is_made_anew(made: Made, server: Running) -> None:

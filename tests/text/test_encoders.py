@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinxit.errors import UsageError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.text import minilm
-from pinxit.text.encoders import open_text_encoder
+from pinxit.text.encoders import located, open_text_encoder
 from pinxit.text.frozen import FrozenEncoder
 from pinxit.text.language_models import FAMILIES, LanguageModel
 from tests.text.tiny_models import MODELS, TEXTS, save_tiny, transformers
@@ -28,6 +28,13 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     encoder = open_text_encoder(folder, length=20)
     assert isinstance(encoder, LanguageModel)
     return encoder, model
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located("") == "" and located(".") == str(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no text encoder ''"):
+        open_text_encoder("")
 
 
 def test_every_family_is_tested() -> None:

@@ -32,12 +32,19 @@ from pinxit.cli import (
     train,
     vary,
 )
+from pinxit.cli.empty_paths import refuse_empty_paths
 from pinxit.cli.help import flow
 from pinxit.errors import PinxitError
 from pinxit.texts import printable
 
 _AT_HOME = re.compile(r"(--[a-z-]+=)(~(?:/.*)?)", re.DOTALL)
 """Words in which shells leave ~ as it is, and the folder "~" would be made: `--out=~/there`."""
+_NO_ROOM = re.compile(
+    "failed to map segment"  # of a library, by the loader
+    "|can't allocate memory|Storage size calculation overflowed"  # on a CPU, by torch
+    "|CUDA out of memory|CUDA error: out of memory"
+)
+"""What other libraries say where there is too little memory or address space, in place of a MemoryError."""
 
 app = typer.Typer(
     name="pinxit",
@@ -65,6 +72,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(eval.app, name="eval")
 app.add_typer(data.app, name="data")
 flow(app)
+refuse_empty_paths(app)
 
 
 def _print_version(requested: bool) -> None:
@@ -101,9 +109,6 @@ def main() -> None:
     except PinxitError as error:
         typer.echo(f"pinxit: {printable(error)}", err=True)
         _leave(error.exit_code)
-    except MemoryError:
-        typer.echo("pinxit: this needs more memory than the machine has: ask for less at once.", err=True)
-        sys.exit(1)
     except OSError as error:
         told = _sentence(error)
         if told is None:
@@ -112,12 +117,14 @@ def main() -> None:
         _leave(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except RuntimeError as error:
-        if not _of_another_rank(error):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if isinstance(error, RuntimeError) and _of_another_rank(error):
+            told = "another rank has ended, and says why; the same command goes on from the last save."
+        elif isinstance(error, MemoryError) or _NO_ROOM.search(str(error)):
+            told = "this needs more memory than the machine has, or than it may use: ask for less at once."
+        else:
             raise
-        typer.echo(
-            "pinxit: another rank has ended, and says why; the same command goes on from the last save.", err=True
-        )
+        typer.echo(f"pinxit: {told}", err=True)
         _leave(1)
 
 

@@ -53,7 +53,13 @@ CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name
 
 
 def warn_about_prompt(painter: Painter, text: str, strict: bool) -> None:
-    """Warn on stderr of a prompt that is too long or has unknown words; `strict`: raise UsageError if too long."""
+    """Warn on stderr of a prompt that is too long or has unknown words; `strict`: raise UsageError if too long.
+
+    Raises UsageError for what is no `Prompt`, too.
+    """
+    from pinxit.types import Prompt
+
+    Prompt(text)
     dropped = painter.tokens_over_limit(text)
     if dropped:
         message = f"the prompt is {counted(dropped, 'token')} over the limit of {painter.text_tokens}"

@@ -99,6 +99,11 @@ def find(
     hits = clip.search(opened, sentence, like=like, top=top)
     if not hits:
         raise UsageError(f"{index} holds no pictures.")
+    if opened.unstored:
+        lacks = (
+            f"pinxit: the search graph of {index} lacks {counted(opened.unstored, 'picture')}, which this search added"
+        )
+        warn(f"{lacks}; 'pinxit search index PICTURES --out {index}' adds them for good.")
     for hit in hits:
         if as_json:
             print_json({"path": str(hit.path), "score": round(hit.score, 6)})

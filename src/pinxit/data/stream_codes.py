@@ -49,8 +49,8 @@ class StreamCodes:
 
     def __getitem__(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint16]:
         """uint16 [B, h, w]; for a broken picture, the codes of its replacement."""
-        found = (self.sidecars.of(int(index)) for index in indices)
-        return np.stack([codes[row] for codes, row in found]).astype(np.uint16)
+        found = [codes[row] for codes, row in (self.sidecars.of(int(index)) for index in indices)]
+        return (np.stack(found) if found else self.sidecars.of(0)[0][:0]).astype(np.uint16)
 
 
 def _codes(place: Path) -> NDArray[np.int32]:

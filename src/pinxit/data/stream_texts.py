@@ -92,7 +92,8 @@ class _OpenSidecar:
 class StreamTexts:
     """The embeddings of a stream's captions, with methods of `data.embeddings.Embeddings`, which holds a bank's."""
 
-    length: int
+    length: int  # L
+    width: int  # D
     sidecars: OpenSidecars[_OpenSidecar]
 
     @classmethod
@@ -105,7 +106,7 @@ class StreamTexts:
             wanted = {"about": {k: v for k, v in about.items() if k != "precision"}, "shard": digest}
             if any(found.get(name) != value for name, value in wanted.items()):
                 check_sidecar(place, wanted)
-        return cls(reader.length, OpenSidecars(stream, folder, KIND, _opened))
+        return cls(reader.length, reader.width, OpenSidecars(stream, folder, KIND, _opened))
 
     def count(self, index: int) -> int:
         """The number of stored captions of item `index`."""
@@ -115,8 +116,8 @@ class StreamTexts:
     def rows(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings float32 [B, L, D], padded with zeros, and their mask, bool [B, L]: see `Embeddings.rows`."""
         parts = [self._tokens(index, one) for index, one in zip(indices, which, strict=True)]
-        most, width = length or self.length, parts[0].shape[1]
-        sequence, mask = torch.zeros(len(parts), most, width), torch.zeros(len(parts), most, dtype=torch.bool)
+        most = length or self.length
+        sequence, mask = torch.zeros(len(parts), most, self.width), torch.zeros(len(parts), most, dtype=torch.bool)
         for row, part in enumerate(parts):
             kept = part[:most]
             sequence[row, : len(kept)], mask[row, : len(kept)] = kept, True

@@ -64,12 +64,18 @@ class StreamVectors:
 
     def image_embeddings(self, indices: Sequence[int]) -> Tensor:
         """The embeddings of pictures, float32 [B, E]."""
-        found = (self.sidecars.of(index) for index in indices)
-        return torch.stack([side["pictures"][row] for side, row in found]).float()
+        found = torch.empty(len(indices), len(self.nothing))
+        for place, index in enumerate(indices):
+            side, row = self.sidecars.of(index)
+            found[place] = side["pictures"][row]
+        return found
 
     def text_embeddings(self, indices: Sequence[int], which: Sequence[int]) -> Tensor:
         """The embeddings of captions, float32 [B, E]: caption `which[b]` (modulo their number; -1: the empty one)."""
-        return torch.stack([self._text_embedding(index, one) for index, one in zip(indices, which, strict=True)])
+        found = torch.empty(len(indices), len(self.nothing))
+        for place, (index, one) in enumerate(zip(indices, which, strict=True)):
+            found[place] = self._text_embedding(index, one)
+        return found
 
     def _text_embedding(self, index: int, which: int) -> Tensor:
         if which < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from pinxit.schema import plain_number
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
+DIGEST = "sha256"  # the field with that of all others
 AGAIN = "remove it to start the exam again"
 T = TypeVar("T")
 
@@ -46,7 +48,8 @@ def report_lock(out: Path | None) -> Iterator[None]:
 
 def save_partial(path: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     """Write JSON-ready `content`; `identity` describes the work that it belongs to."""
-    write_text(path, json.dumps({"identity": identity, **content}, ensure_ascii=False, default=_plain))
+    body = _text({"identity": identity, **content})
+    write_text(path, f'{{"{DIGEST}": "{_digest(body)}", {body[1:]}')
 
 
 def as_stored(content: T) -> T:
@@ -56,6 +59,14 @@ def as_stored(content: T) -> T:
     """
     stored: T = json.loads(json.dumps(content, default=_plain))
     return stored
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, default=_plain)
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -81,6 +92,9 @@ def load_partial(
         content = read(data)
     except (OSError, ValueError, KeyError, TypeError, SyntaxError, UsageError) as error:
         raise DataError(f"{path} is damaged ({error}); {AGAIN}.") from error
+    body = _text({name: value for name, value in data.items() if name != DIGEST})
+    if data.get(DIGEST, _digest(body)) != _digest(body):  # files of older versions have none
+        raise DataError(f"{path} is damaged: it is not as it was written; {AGAIN}.")
     if data["identity"] != identity:
         raise UsageError(f"{path} holds half of an exam with other settings; remove it, or choose another --out.")
     return content

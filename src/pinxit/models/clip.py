@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pinxit.errors import UsageError
 from pinxit.models.clip_resnet import HEAD, ResNetTower
 from pinxit.models.layers import Activation, Blocks
-from pinxit.schema import Count, Finite, Positive, Several, Whole, check_fields
+from pinxit.schema import Count, Depth, Finite, Positive, Several, SomeDepth, Whole, check_fields
 from pinxit.types import Fitting
 
 RGB = 3
@@ -32,10 +32,10 @@ class CLIPVisionConfig:
     size: Count = 224  # picture side in pixels
     width: Count = 768  # of a ResNet: channels of the stem; its features have 32 times as many
     patch: Count = 32  # ViT: patch side in pixels
-    layers: Count = 12  # ViT
+    layers: Depth = 12  # ViT
     heads: Count = 12  # ViT
-    stages: tuple[Count, ...] = ()  # ResNet: bottlenecks of each of its four stages; empty for a ViT
-    mixing: Whole = 0  # ResNet: transformer blocks over its last map; the paper's have none
+    stages: tuple[Depth, ...] = ()  # ResNet: bottlenecks of each of its four stages; empty for a ViT
+    mixing: SomeDepth = 0  # ResNet: transformer blocks over its last map; the paper's have none
     mixing_width: Count = 256  # their width
 
     @property
@@ -51,7 +51,7 @@ class CLIPTextConfig:
     vocab: Count = 49408
     tokens: Several = 77  # longest sequence, SOT and EOT included
     width: Count = 512
-    layers: Count = 12
+    layers: Depth = 12
     heads: Count = 8
     eot: Whole = 49407  # id of the end-of-text token, where the text is pooled
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from pinxit.errors import UsageError
-from pinxit.schema import Count
+from pinxit.schema import Count, Depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class DetectorConfig:
     size: Count = 64  # picture side in pixels
     patch: Count = 4  # pixels a side of one cell of the heat map
     widths: tuple[Count, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
-    blocks: tuple[Count, ...] = (1, 3, 2)  # residual blocks at each resolution
+    blocks: tuple[Depth, ...] = (1, 3, 2)  # residual blocks at each resolution
     neck: Count = 96  # channels of the merged map that the heads read
     # Heads that only some judges have; where a tuple is empty there is no such head.
     materials: tuple[str, ...] = ()  # what a thing can be made of; "its own" is always the first answer

@@ -22,7 +22,7 @@ from pinxit.functional.draws import Draws
 from pinxit.functional.laplace import Likelihood, phi, unphi
 from pinxit.models.dvae_blocks import Decoder, Encoder
 from pinxit.models.dvae_quantisers import Quantiser, VectorQuantiser, build_quantiser
-from pinxit.schema import Count, Decay, Finite, Several, check_fields
+from pinxit.schema import Count, Decay, Depth, Finite, Several, check_fields
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class DVAEConfig:
     size: Count = 256  # pixels along one side of the (square) picture
     channels: Count = 256  # width of the widest map; group g of the encoder has channels * 2**g
     n_init: Count = 128  # width of the decoder's input convolution, i.e. of a code's vector
-    groups: Count = 4  # stages; the map halves between two of them
-    blocks: Count = 2  # residual blocks per group of the encoder
-    decoder_blocks: Count | None = None  # residual blocks per group of the decoder; None: as many as the encoder
+    groups: Depth = 4  # stages; the map halves between two of them
+    blocks: Depth = 2  # residual blocks per group of the encoder
+    decoder_blocks: Depth | None = None  # residual blocks per group of the decoder; None: as many as the encoder
     gain: Finite | None = None  # of the residual branches; None: 1 / n_layers^2, as in the paper
     patch: Count = 1  # space-to-depth factor in front of the encoder and behind the decoder
     codes: Several = 8192  # K, size of the vocabulary

@@ -24,7 +24,7 @@ from pinxit.errors import UsageError
 from pinxit.models.conditions import check_conditions
 from pinxit.models.layers import Blocks
 from pinxit.models.unet_conditioning import sinusoids
-from pinxit.schema import Count, Whole, check_fields
+from pinxit.schema import Count, Depth, Whole, check_fields
 
 HIDDEN = -1e4  # a bias whose softmax weight is exactly 0; finite, so that rows that see nothing else are not NaN
 
@@ -41,7 +41,7 @@ class PriorConfig:
     text: Count = 384  # D
     length: Count = 56  # L
     width: Count = 256  # W
-    layers: Count = 6
+    layers: Depth = 6
     heads: Count = 4
     buckets: Whole = 0  # Q of every component; 0: a diffusion prior
     dots: Whole = 0  # autoregressive prior: buckets of the dot product of picture and caption

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.schema import Count
+from pinxit.schema import Count, Depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ResNetConfig:
     classes: Count
     size: Count = 224  # side of the pictures
     width: Count = 64  # channels of the first stage; every further stage doubles them
-    blocks: tuple[Count, ...] = (2, 2, 2, 2)
+    blocks: tuple[Depth, ...] = (2, 2, 2, 2)
 
 
 class BasicBlock(nn.Module):

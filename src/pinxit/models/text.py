@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from pinxit.errors import UsageError
 from pinxit.functional.tokens import PAD
 from pinxit.models.gpt import GPTBlock, gpt2_init, masked_attention
-from pinxit.schema import Count, check_fields
+from pinxit.schema import Count, Depth, check_fields
 from pinxit.types import EncodedText
 
 
@@ -25,7 +25,7 @@ class TextTransformerConfig:
     vocab: Count = 8192  # ids of the tokenizer, the pad (0) included
     tokens: Count = 128  # most positions of a text
     width: Count = 384  # D
-    layers: Count = 6
+    layers: Depth = 6
     heads: Count = 12
 
     def __post_init__(self) -> None:

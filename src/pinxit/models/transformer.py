@@ -20,7 +20,7 @@ from pinxit.functional.masks import Attention, Kind, layer_kinds
 from pinxit.functional.tokens import PAD
 from pinxit.models.attention import StreamAttention
 from pinxit.models.gpt import GPTBlock, gpt2_init
-from pinxit.schema import Count, check_fields
+from pinxit.schema import Count, Depth, check_fields
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TransformerConfig:
     image_codes: Count = 8192  # K, size of the dVAE's vocabulary
     grid: Count = 32  # W: the picture is W x W codes
     dim: Count = 3968  # D
-    depth: Count = 64  # blocks
+    depth: Depth = 64  # blocks
     heads: Count = 62
     attention: Attention = "paper"  # "paper": row, column and convolutional layers; "dense": every layer fully causal
     kernel: Count = 11  # side of the convolutional layer's window

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pinxit.errors import UsageError
 from pinxit.models.conditions import ANY, check_conditions
-from pinxit.schema import Count, Finite, Share, Whole, check_fields
+from pinxit.schema import Count, Depth, Finite, Share, SomeDepth, Whole, check_fields
 
 UNetActivation = Literal["silu", "gelu"]
 TextNorm = Literal["none", "layer", "group"]
@@ -34,7 +34,7 @@ class UNetConfig:
     """
 
     channels: tuple[Count, ...] = (64, 128, 192)  # width of every level
-    blocks: tuple[Count, ...] = (2, 2, 2)  # residual blocks of every level on the way down; on the way up one more
+    blocks: tuple[Depth, ...] = (2, 2, 2)  # residual blocks of every level on the way down; on the way up one more
     attention: tuple[bool, ...] = (False, True, True)  # whether the blocks of a level attend
     efficient: bool = False  # the Efficient U-Net: as many blocks up as down, one skip and one attention a level
     middle: bool = True  # attention between the two blocks in the middle (not of an Efficient U-Net)
@@ -50,7 +50,7 @@ class UNetConfig:
     text: Whole = 0  # width of the text encoder's sequence; 0: no text
     context: Whole = 0  # width it is projected to before any layer reads it; 0: no projection
     context_norm: bool = False  # a layer norm after that projection
-    refiner_layers: Whole = 0  # context refiner: transformer blocks over the text, zero-initialised; 0: the paper's
+    refiner_layers: SomeDepth = 0  # context refiner: transformer blocks over the text, zero-initialised; 0: the paper's
     text_norm: TextNorm = "layer"  # of the text in every attention
     pool_heads: Whole = 8  # heads of the attention that pools the text for the time embedding; 0: no pooled text
     attend_padding: bool = False  # masked text counts as text (DeepFloyd IF)

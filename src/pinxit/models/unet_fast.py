@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pinxit.errors import UsageError
 from pinxit.models.dtypes import fastest_dtype, packs
 from pinxit.models.unet import UNet
 from pinxit.models.unet_blocks import Conv, Linear, UpConv
@@ -59,7 +61,17 @@ def _copied(module: nn.Module, dtype: torch.dtype, packs: bool, spend: bool) -> 
     return twin
 
 
-class PackedConv(nn.Module):
+class Packed(nn.Module):
+    """A layer with weights in oneDNN's layout, which only this process can read."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Raises UsageError."""
+        raise UsageError(
+            "a U-Net packed for this CPU can be neither pickled nor copied: open its checkpoint again, in each process."
+        )
+
+
+class PackedConv(Packed):
     """`Conv` with weights in oneDNN's layout for the first input's shape."""
 
     def __init__(self, conv: Conv, dtype: torch.dtype) -> None:
@@ -114,7 +126,7 @@ def _halved(weight: Tensor, parity: int, axis: int) -> Tensor:
     return torch.stack([first, middle + last] if parity == 0 else [first + middle, last], axis)
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(Packed):
     """`Linear` with weights in oneDNN's layout."""
 
     def __init__(self, linear: Linear, dtype: torch.dtype) -> None:

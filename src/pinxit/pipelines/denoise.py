@@ -57,7 +57,7 @@ class DenoiseRequest:
     guidance: float = 1.0  # classifier-free guidance; 1 is none
     thresholding: Thresholding = field(default_factory=Thresholding)
     start: Tensor | None = None  # x = x0 + sigma n at the first level, of the denoiser's shape; None: noise alone
-    options: Mapping[str, float] = field(default_factory=dict)  # the sampler's own: eta, churn ... (`Method.options`)
+    options: Mapping[str, float] = field(default_factory=dict)  # its own, as eta or churn (`SamplingMethod.options`)
     about: Any = None  # passed through for `finish`
 
     @property

@@ -20,7 +20,7 @@ class Stage:
     worker: Worker
     gather: bool = False  # a join: waits for all live items of a job, which go on as one
     weight: float = 0.0  # its share of a picture's time, for progress alone
-    shown: str = ""  # the stage that turns what `look` gives into a picture; "": it is one already
+    shown: str = ""  # the stage that turns what `preview` gives into a picture; "": it is one already
 
 
 class Graph:

@@ -25,7 +25,7 @@ from pinxit.models.torch_defaults import torch_defaults, torch_defaults_for_load
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
 from pinxit.recipes.staging import Run, RunOutcome, fit_stage, run_in_order, store_bank
-from pinxit.schema import Count, Seed, Whole
+from pinxit.schema import Count, Depth, Seed, Whole
 from pinxit.training import state as states
 from pinxit.training.draws import key, uniforms
 from pinxit.training.initial import network
@@ -54,7 +54,7 @@ class ClassifierConfig:
     pictures: Count = 60_000
     held_out: Whole = 2_000  # at the end, never trained on
     width: Count = 64
-    blocks: tuple[Count, ...] = (2, 2, 2, 2)  # ResNet-18
+    blocks: tuple[Depth, ...] = (2, 2, 2, 2)  # ResNet-18
     augment: Augment = field(default_factory=lambda: Augment(1 / 16, mirror=True))
     plan: Plan = field(
         default_factory=lambda: Plan(

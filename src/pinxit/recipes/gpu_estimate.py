@@ -87,7 +87,7 @@ def gpu_estimates(stages: Sequence[Stage], gpus: int, kind: GpuSpecs, share: flo
 
 
 def table(name: str, gpus: int, kind: str, share: float | None = None, changes: Sequence[str] = ()) -> list[str]:
-    """The outlooks of a preset as lines of text. Raises UsageError for a preset or a GPU that is not known."""
+    """The estimates of a preset as lines of text. Raises UsageError for a preset or a GPU that is not known."""
     if kind not in GPUS:
         raise UsageError(f"there are no figures of a GPU '{kind}'; choose from {', '.join(GPUS)}.")
     about = GPUS[kind]

@@ -186,6 +186,9 @@ class Painter(ABC):
         jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in requests]
         return run_jobs(engine, jobs, watch, previews)
 
+    def __getstate__(self) -> dict[str, Any]:  # a copy, here or in another process, builds its own engine
+        return {name: value for name, value in vars(self).items() if name not in ("graph", "_built")}
+
     @property
     def _engine(self) -> Engine:
         with _building:

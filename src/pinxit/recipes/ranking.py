@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -95,14 +94,9 @@ class Ranker:
         embedded = zip(pictures, self.embed(pictures), strict=True)
         return self.best(text, seed, [Candidate(picture, embedding=one) for picture, one in embedded], agreement)
 
-    @cached_property
-    def _encode_image(self) -> Callable[[Tensor], Tensor]:
+    def _encode_image(self, pictures: Tensor) -> Tensor:
         side = self.clip.config.vision.size
-
-        def encode(pictures: Tensor) -> Tensor:
-            if pictures.shape[-1] != side:
-                shape = (side, side)
-                pictures = torch.nn.functional.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
-            return self.clip.encode_image(pictures)
-
-        return encode
+        if pictures.shape[-1] != side:
+            shape = (side, side)
+            pictures = torch.nn.functional.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
+        return self.clip.encode_image(pictures)

@@ -102,11 +102,13 @@ def open_text_encoder(
 
 def located(spec: str) -> str:
     """A folder's absolute path, which names it wherever a command is run; other encoders as they are."""
-    return str(Path(spec).resolve()) if spec != MINILM and Path(spec).is_dir() else spec
+    return str(Path(spec).resolve()) if spec not in ("", MINILM) and Path(spec).is_dir() else spec
 
 
 def place_of(spec: str | Path) -> tuple[Path, str]:
-    """The folder and the short name of a text encoder."""
+    """The folder and the short name of a text encoder. Raises CheckpointError for an empty name."""
+    if spec == "":  # an empty variable of a shell, not the current folder
+        raise CheckpointError(f"there is no text encoder '': give {MINILM}, a folder, or {PREFIX}OWNER/NAME.")
     if str(spec) == MINILM:
         return minilm.folder(), MINILM
     if str(spec).startswith(PREFIX):

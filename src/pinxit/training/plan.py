@@ -23,9 +23,9 @@ class Task(Protocol):
 
     Optional members:
 
-    - `hot() -> list[nn.Module]`: the modules worth compiling; by default all of `modules()`.
+    - `modules_to_compile() -> list[nn.Module]`: the modules worth compiling; by default all of `modules()`.
     - `after_step()`: adjusts parameters in place after every update (CLIP clamps its temperature there).
-    - `apart() -> bool`: whether `batch` may run in a forked process: it uses no GPU and no open connection. Those of
+    - `can_fork() -> bool`: whether `batch` may run in a forked process: it uses no GPU and no open connection. Those of
       other tasks are made by threads.
     - `scores() -> dict[str, float]`: evaluates the averaged weights whenever a preview is drawn, for the log.
     - `counts(batch) -> dict[str, Tensor]`: of what a part of the loss is a mean over, if not of rows, how many are

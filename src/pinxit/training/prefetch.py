@@ -75,7 +75,7 @@ class Updates(Dataset[Pieces]):
 def in_processes(updates: Updates, workers: int, pin: bool) -> Iterator[Iterator[Pieces]]:
     """Yield the batches in order, made by forked processes. `pin`: in memory from which a GPU can copy.
 
-    For a task that is `apart`: a forked process cannot use the GPU or the connections of its parent. Raises
+    For a task that `can_fork`: a forked process cannot use the GPU or the connections of its parent. Raises
     PinxitError with what a batch could not be made for, and when a process dies: torch notices that by a signal, so
     anywhere in the block.
     """

@@ -59,7 +59,7 @@ class Sharded:
         self.name = task.name
 
     def __getattr__(self, name: str) -> Any:
-        """Optional members of the task: `pieces`, `after_step`, `scores`, `counts`, `apart`."""
+        """Optional members of the task: `pieces`, `after_step`, `scores`, `counts`, `can_fork`."""
         return getattr(self.task, name)
 
     def modules(self) -> dict[str, nn.Module]:

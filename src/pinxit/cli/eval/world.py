@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.eval.options import Language, PainterName, Seed, Split, Words, exam_of
+from pinxit.cli.eval.options import Language, Seed, Split, Words, exam_of
 from pinxit.cli.eval.report import WIDE, console, show_table, write_report, write_sheet
 from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pinxit.recipes.judge.judge import Judge
 
 JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # the shipped judge of each world
-CANDIDATES, CHECKPOINT = 16, "tiny"  # unless others are asked for
 MOST = 14  # columns of a table, beyond which it is transposed
 SHOWN = 24  # pictures on the sheet
 
@@ -31,8 +30,13 @@ SHOWN = 24  # pictures on the sheet
 def world(
     split: Split = "unseen",
     prompts: Annotated[int, typer.Option(min=1, help="How many prompts, shared equally by the tasks.")] = 500,
-    candidates: Annotated[int, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.")] = CANDIDATES,
-    checkpoint: PainterName = CHECKPOINT,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.", show_default="16")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="The painter: a shipped name or a checkpoint folder.", show_default="tiny"),
+    ] = None,
     world: Annotated[
         str | None, typer.Option("--world", help="Whose prompts: small or gallery; the judge's own if not given.")
     ] = None,
@@ -69,11 +73,10 @@ def world(
 
     check_file(out, sheet)
     check_picture(sheet)
-    idle = {"--sheet": sheet is not None, "--set": bool(changes), "--candidates": candidates != CANDIDATES}
-    idle |= {"--checkpoint": checkpoint != CHECKPOINT}
-    if judge_only and any(idle.values()):
-        given = " and ".join(option for option, there in idle.items() if there)
-        raise UsageError(f"--judge-only paints nothing: leave out {given}.")
+    given = {"--checkpoint": checkpoint, "--candidates": candidates, "--set": changes or None, "--sheet": sheet}
+    if judge_only and (of_painting := [option for option, value in given.items() if value is not None]):
+        raise UsageError(f"--judge-only paints nothing: leave out {' and '.join(of_painting)}.")
+    checkpoint, candidates = "tiny" if checkpoint is None else checkpoint, 16 if candidates is None else candidates
     judge = JUDGES.get("small" if world is None else world, "judge") if judge is None else judge
     opened = Judge.open(judge, device)
     exam = exam_of(opened.world if world is None else world, split, prompts, language, words, seed, opened.attributes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -36,6 +37,7 @@ from pinxit.weights.zoo import find, shipped
 
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
+    from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -43,6 +45,22 @@ Ids = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 Tokenize = Callable[[Sequence[str], bool], Ids]
 BATCH, BATCH_GPU = 32, 256
 PART = "clip"
+
+
+@dataclass(frozen=True)
+class ClipTokens:
+    """Texts to the ids of a CLIP with `length` positions: a `Tokenize`."""
+
+    tokenizer: Tokenizer | ClipTokenizer
+    length: int
+
+    def __call__(self, texts: Sequence[str], cut: bool) -> Ids:
+        """int64 [N, L]. Raises UsageError for a text that is too long, unless it may be `cut`."""
+        if isinstance(self.tokenizer, ClipTokenizer):
+            return self.tokenizer.encode(texts, self.length, cut)
+        for text in texts if not cut else ():
+            check_length(text, self.tokenizer.count(text), self.length)
+        return self.tokenizer.encode_clip(texts, self.length)
 
 
 class ClipEncoder:
@@ -95,16 +113,16 @@ class ClipEncoder:
         path = place_of(name_or_path)
         if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
             return cls._ours(name_or_path)
-        if not path.exists():
+        if name_or_path == "" or not path.exists():
             with_clip = [name for name in shipped() if PART in open_checkpoint(find(name)).parts]
             known = ", ".join(with_clip) or "none in this installation"
             raise CheckpointError(
-                f"there is no CLIP '{path}': give a file, a folder, hub:OWNER/NAME or a shipped name ({known})."
+                f"there is no CLIP '{name_or_path}': give a file, a folder, hub:OWNER/NAME or a shipped name ({known})."
             )
         model = load_public_clip(path, activation)
-        folder, length = path if path.is_dir() else path.parent, model.config.text.tokens
+        folder = path if path.is_dir() else path.parent
         tokenizer = ClipTokenizer.open(folder, model.config.text.vocab)
-        return model, lambda texts, cut: tokenizer.encode(texts, length, cut)
+        return model, ClipTokens(tokenizer, model.config.text.tokens)
 
     @classmethod
     def _ours(cls, name_or_folder: str | Path) -> tuple[CLIP, Tokenize]:
@@ -114,15 +132,14 @@ class ClipEncoder:
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
         model.fitting = fitting_of(checkpoint)
-        length = model.config.text.tokens
         tokenizer = clip_tokens(checkpoint.folder, model.config.text.vocab)
+        return model, ClipTokens(tokenizer, model.config.text.tokens)
 
-        def tokenize(texts: Sequence[str], cut: bool) -> Ids:
-            for text in texts if not cut else ():
-                check_length(text, tokenizer.count(text), length)
-            return tokenizer.encode_clip(texts, length)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_compiled", "_alone")}
 
-        return model, tokenize
+    def __setstate__(self, state: dict[str, Any]) -> None:  # another process compiles for itself, and has its own lock
+        self.__dict__ |= state | {"_compiled": {}, "_alone": Lock()}
 
     @cached_property
     def fingerprint(self) -> str:

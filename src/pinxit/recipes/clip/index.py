@@ -68,7 +68,7 @@ class PictureIndex:
     gone: set[int]
     activation: Activation | None = None  # None: unknown
     _graph: Graph | None = None
-    _covered: int = 0  # rows of the graph as it was read from disk
+    _covered: int = 0  # rows of the graph on disk
     _older: set[int] = field(default_factory=set)  # rows of the graph whose file has a later one: a call was killed
     _writing: bool = False
 
@@ -202,6 +202,7 @@ class PictureIndex:
         graph, path = self.graph(), self._graph_path(len(self.rows))
         if self._covered != len(self.rows) or not path.exists():
             write_graph(graph, path)
+            self._covered = len(self.rows)
         for old in self.folder.glob("graph-*.usearch"):
             if old != path:
                 old.unlink()
@@ -222,6 +223,12 @@ class PictureIndex:
         near = [pair for pair in zip(matches.keys, matches.distances, strict=True) if int(pair[0]) not in self._older]
         hits = [Hit(Path(self.rows[int(key)].path), 1 - float(far)) for key, far in near]
         return sorted(hits, key=lambda hit: -hit.score)[:top]
+
+    @property
+    def unstored(self) -> int:
+        """How many rows the graph on disk lacks, so that whoever opens it adds them: all, if it cannot be read."""
+        self.graph()
+        return len(self.rows) - self._covered
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_graph": None}  # another process opens the graph itself

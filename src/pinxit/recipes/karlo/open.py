@@ -14,7 +14,7 @@ import torch
 from pinxit.errors import CheckpointError
 from pinxit.models.torch_defaults import torch_defaults_for_loading
 from pinxit.pipelines.lanes import tile_of
-from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.encoder import ClipEncoder, ClipTokens
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.conditions import Captions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
@@ -163,8 +163,8 @@ def _sight(place: Path, reader: TextEncoder, device: str) -> ClipEncoder | None:
     clip = load_clip_in_parts(place / "text_encoder", vision, place / "feature_extractor")
     assert isinstance(reader, ClipText)
     clip.text = reader.tower  # share it, so that it is in memory once
-    tokenizer, length = ClipTokenizer.open(place / "tokenizer", clip.config.text.vocab), clip.config.text.tokens
-    found = ClipEncoder(clip, lambda texts, cut: tokenizer.encode(texts, length, cut), str(place.resolve()), device)
+    tokens = ClipTokens(ClipTokenizer.open(place / "tokenizer", clip.config.text.vocab), clip.config.text.tokens)
+    found = ClipEncoder(clip, tokens, str(place.resolve()), device)
     found.batch = tile_of(found.device, CPU_PICTURES)  # the engine ranks a few candidates a call
     return found
 

@@ -231,7 +231,7 @@ export async function heard(message) {
 }
 
 async function changed({ job, kind }) {
-  if (!jobs.has(job) && filtering()) return; // whether it matches, only the server knows
+  if (filtering() && (kind === "marked" || !jobs.has(job))) return load(); // whether it matches, only the server knows
   let found;
   try { found = await call("GET", `api/jobs/${job}`); } catch (error) {
     if (error.status !== 404) throw error;
