@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
+from pinxit.functional.clip_guidance import ClipGuidance
 from pinxit.functional.diffusion import even_sigmas, karras_sigmas
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.samplers import FROM_NOISE, SAMPLERS, Denoised, drive
@@ -97,6 +98,25 @@ def test_guidance_of_one_is_no_guidance() -> None:
     blob = Blob()
     found = [run(DenoiseWorker(blob, 1), [request(null=null)])[0] for null in ({}, {"mean": torch.tensor(-9.0)})]
     assert torch.equal(*found) and len(blob.rows) == 2 * 6, "and takes no second row"
+
+
+def test_predictions_are_thresholded_and_then_moved() -> None:
+    moved, looked = [], []
+
+    class Halved(ClipGuidance):
+        def __call__(self, x0: Tensor, sigma: float) -> Tensor:
+            moved.append((x0, sigma))
+            return x0 / 2
+
+    worker = DenoiseWorker(Blob(), 1)
+    state = begun(worker, request(3.0, towards=Halved(lambda pictures: pictures, torch.zeros(1), 0.1)))
+    while not worker.done(state):
+        worker.step([state])
+        looked.append(worker.preview(state))
+    assert [sigma for _, sigma in moved] == even_sigmas("cosine", 6)[:-1]
+    assert all(torch.equal(x0, torch.ones(3, 4, 4)) for x0, _ in moved), "the data's mean, 3, is clipped to 1"
+    assert all(torch.equal(seen, torch.full((3, 4, 4), 0.5)) for seen in looked)
+    assert torch.equal(worker.result(state), looked[-1])
 
 
 def test_what_leaves_the_range_is_clipped_or_scaled_back() -> None:

@@ -28,6 +28,7 @@ from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.draws import OneStream
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import TextTransformerConfig
+from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.config import TextEncoderConfig
@@ -418,6 +419,25 @@ def test_what_cannot_be_painted_is_refused(painter: ImagenPainter, settings: dic
         painter.paint("a square", **settings)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="prompt is empty"):
         painter.paint("  ")
+
+
+def test_clip_guidance_goes_where_the_clip_that_ranks_looks(painter: ImagenPainter) -> None:
+    about: dict[str, Any] = {"candidates": 2, "keep": None, "agreement": 0.0, "steps": 4}
+    plain, guided = (
+        sorted(painter.paint("a red square", clip_guidance=step, **about), key=lambda one: one.candidate)
+        for step in (0.0, 0.1)
+    )
+    assert all(one.score > other.score for one, other in zip(guided, plain, strict=True))
+    alone = painter.paint("a red square", clip_guidance=0.1, **about | {"candidates": 1})
+    assert np.array_equal(alone[0].picture, guided[0].picture)
+
+
+def test_without_a_clip_there_is_no_clip_guidance(painter: ImagenPainter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painter, "ranker", AnyRanker(None))
+    monkeypatch.setitem(painter.defaults, "clip_guidance", 0.1)
+    assert painter.settled({})["clip_guidance"] == 0 == painter.settled({"clip_guidance": 0})["clip_guidance"]
+    with pytest.raises(UsageError, match=r"^clip_guidance has no effect on .*, which has no CLIP for it: leave it out"):
+        painter.settled({"clip_guidance": 0.1})
 
 
 def test_levels_descend_to_nothing_on_every_grid() -> None:

@@ -298,6 +298,7 @@ def test_a_setting_that_changes_nothing_is_refused(painter: UnclipPainter) -> No
     changes: dict[str, dict[str, Any]] = {
         "guidance": {"guidance": 9.0}, "steps": {"steps": 2}, "sampler": {"sampler": "heun"},
         "grid": {"grid": "karras"}, "percentile": {"percentile": 0.5, "guidance": 30.0},
+        "clip_guidance": {"clip_guidance": 0.3},
     }  # fmt: skip
     for name in painter.defaults:
         whole = painter.defaults[name] if name not in changes else changes[name][name]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
+from pinxit.functional.clip_guidance import ClipGuidance
 from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised, Query, Sampler
 from pinxit.functional.sampling import normals
@@ -56,6 +57,7 @@ class DenoiseRequest:
     stage: int = 0  # of a cascade: each draws noise of its own
     guidance: float = 1.0  # classifier-free guidance; 1 is none
     thresholding: Thresholding = field(default_factory=Thresholding)
+    towards: ClipGuidance | None = None  # moves each thresholded prediction; None: it stays where it is
     start: Tensor | None = None  # x = x0 + sigma n at the first level, of the denoiser's shape; None: noise alone
     options: Mapping[str, float] = field(default_factory=dict)  # its own, as eta or churn (`SamplingMethod.options`)
     about: Any = None  # passed through for `finish`
@@ -202,6 +204,8 @@ class DenoiseWorker:
         if not torch.isfinite(clean.sum()):
             raise ArithmeticError("the network gave numbers that are not finite")
         state.seen = threshold(clean[None], request.thresholding)[0]
+        if request.towards is not None:
+            state.seen = request.towards(state.seen, state.query.sigma)
         state.evaluations += 1
         try:
             state.query = state.sampler.send(Denoised(state.seen, rows[0].fraction))

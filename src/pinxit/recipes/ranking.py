@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from pinxit.functional.clip_guidance import ClipGuidance
 from pinxit.models.clip import CLIP
 from pinxit.models.torch_defaults import torch_defaults
 from pinxit.pipelines.graph import Stage
@@ -45,6 +47,23 @@ def ranking_stages(ranker: Ranker, lanes: ParallelExecutor) -> list[Stage]:
         Stage("embed", FunctionWorker(embed, ranker.batch, lanes), weight=0.05),
         Stage("rank", one_by_one, gather=True),
     ]
+
+
+def embeddings_of(clip: CLIP, pictures_B3SS: Tensor) -> Tensor:
+    """Unit embeddings [B, E] of square pictures of any size in [0, 1], with gradients."""
+    side = clip.config.vision.size
+    if pictures_B3SS.shape[-1] != side:
+        shape = (side, side)
+        pictures_B3SS = torch.nn.functional.interpolate(pictures_B3SS, shape, mode="bicubic", antialias=True).clamp(
+            0, 1
+        )
+    return clip.encode_image(pictures_B3SS)
+
+
+def clip_guidance(clip: CLIP | None, target: Callable[[], Tensor], settings: Mapping[str, Any]) -> ClipGuidance | None:
+    """What moves predictions towards an embedding [E] of a CLIP; None without a CLIP or such a setting."""
+    step = settings["clip_guidance"]
+    return ClipGuidance(partial(embeddings_of, clip), target(), step) if clip is not None and step else None
 
 
 class Ranker:
@@ -95,8 +114,5 @@ class Ranker:
         return self.best(text, seed, [Candidate(picture, embedding=one) for picture, one in embedded], agreement)
 
     def _encode_image(self, pictures: Tensor) -> Tensor:
-        side = self.clip.config.vision.size
-        if pictures.shape[-1] != side:
-            shape = (side, side)
-            pictures = torch.nn.functional.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
-        return self.clip.encode_image(pictures)
+        assert self.clip is not None, "the ranker that has none embeds by other means"
+        return embeddings_of(self.clip, pictures)

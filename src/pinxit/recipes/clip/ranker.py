@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pinxit.models.clip import CLIP
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.ranking import CPU_PICTURES, Ranker
@@ -32,6 +33,11 @@ class AnyRanker(Ranker):
         encoder = ClipEncoder.open(clip, device)
         encoder.batch = tile_of(encoder.device, CPU_PICTURES)
         return cls(encoder)
+
+    @property
+    def clip(self) -> CLIP | None:  # type: ignore[override]
+        """Its network; None without a CLIP."""
+        return None if self.encoder is None else self.encoder.model
 
     @property
     def scale(self) -> float:

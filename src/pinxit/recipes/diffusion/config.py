@@ -175,6 +175,7 @@ class SamplingConfig:
     guidance: Strength = 4.0  # classifier-free guidance of the base
     percentile: Share = 0.995  # of dynamic thresholding (section 2.3); 0: static thresholding
     max_threshold: NotNegative = 0.0  # largest value that dynamic thresholding divides by; 0: no limit
+    clip_guidance: Strength = 0.0  # step of each prediction towards its CLIP embedding (`functional.clip_guidance`)
     agreement: Strength = 0.0  # weight, in the ranking, of a candidate's similarity to the others
     upsampler_steps: Steps = 10  # of each upsampler
     upsampler_guidance: Strength = 1.0

@@ -8,6 +8,7 @@ from typing import Any
 from pinxit import __version__
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import karras_sigmas
+from pinxit.models.clip import CLIP
 from pinxit.models.torch_defaults import torch_defaults
 from pinxit.pipelines.denoise import Denoiser
 from pinxit.pipelines.lanes import tile_of
@@ -21,15 +22,15 @@ from pinxit.text.encoders import TextEncoder
 
 CPU_ROWS = 2  # rows of a call, for one guided picture (measured: docs/log.md)
 KARRAS_FIRST = 80.0  # sigma_max of Karras et al. (EDM, table 1): practically pure noise
-SETTINGS = ("guidance", "steps", "sampler", "grid", "spacing", "percentile", "agreement")
+SETTINGS = ("guidance", "steps", "sampler", "grid", "spacing", "percentile", "clip_guidance", "agreement")
 
 
 class DiffusionPainter(Painter):
     """A loaded diffusion checkpoint that paints; each recipe adds its graph.
 
-    Settings: guidance (1: none), steps, sampler, percentile (of dynamic thresholding, 0: static), agreement (of
-    ranking; 0: none); for a continuous schedule also grid (even, karras), and for a discrete one spacing, which names
-    the timesteps in place of `steps` ("smart100", "10,10,3,2,2"; "": equal strides).
+    Settings: guidance (1: none), steps, sampler, percentile (of dynamic thresholding, 0: static), clip_guidance (0:
+    none), agreement (of ranking; 0: none); for a continuous schedule also grid (even, karras), and for a discrete one
+    spacing, which names the timesteps in place of `steps` ("smart100", "10,10,3,2,2"; "": equal strides).
     """
 
     kinds: type[Any] = SamplingConfig
@@ -58,6 +59,11 @@ class DiffusionPainter(Painter):
         self.provenance = {"recipe": recipe, "checkpoint": name, "pinxit": __version__} | (provenance or {})
 
     @property
+    def clip(self) -> CLIP | None:
+        """The CLIP of its CLIP guidance: the one that ranks."""
+        return self.ranker.clip
+
+    @property
     def reader(self) -> TextEncoder:
         """The text encoder of its prompts."""
         return self.captions.encoder
@@ -65,13 +71,17 @@ class DiffusionPainter(Painter):
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """As `Painter.settled`, with steps that are given in place of a spacing that is not.
 
-        Also raises UsageError for an unknown spacing, and for both steps and a spacing.
+        Also raises UsageError for an unknown spacing, both steps and a spacing, and CLIP guidance without a CLIP.
         """
         if given.get("spacing") and given.get("steps") not in (None, self.defaults["steps"]):
             raise UsageError("give steps or spacing, but not both: a spacing names its own timesteps.")
         if "spacing" in self.defaults and given.get("steps") is not None and given.get("spacing") is None:
             given = {**given, "spacing": ""}
         about = super().settled(given)
+        if about["clip_guidance"] and self.clip is None:
+            if given.get("clip_guidance"):
+                raise UsageError(f"clip_guidance has no effect on {self.name}, which has no CLIP for it: leave it out.")
+            about["clip_guidance"] = 0.0
         levels(self.config.diffusion, about)
         return about
 

@@ -25,7 +25,7 @@ from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.upsampler import as_picture
-from pinxit.recipes.ranking import Ranker, ranking_stages
+from pinxit.recipes.ranking import Ranker, clip_guidance, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
 
 
@@ -58,6 +58,7 @@ def requests(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
     conditions, null = map(parts.config.accepted, parts.captions(prompt.text))
     sigmas = levels(parts.config.diffusion, settings)
     thresholding = parts.sampling.thresholding(settings["percentile"])
+    towards = clip_guidance(parts.ranker.clip, lambda: parts.ranker.text(prompt.text), settings)
     return [
         DenoiseRequest(
             conditions,
@@ -68,6 +69,7 @@ def requests(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
             number,
             guidance=settings["guidance"],
             thresholding=thresholding,
+            towards=towards,
         )
         for number in range(asked.candidates)
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from pinxit.models.clip import CLIP
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.unclip.space import Space
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 class Embeds(Protocol):
     """Computes the conditions of a checkpoint's networks. Shapes: E embedding, K coordinates, L text positions."""
+
+    @property
+    def clip(self) -> ClipEncoder | None:
+        """The CLIP of the embeddings; None if it has no picture tower."""
 
     @property
     def space(self) -> Space:
@@ -38,6 +43,11 @@ class Embeds(Protocol):
     @property
     def null_conditions(self) -> Conditions:
         """The conditions without caption and picture, for guidance: those of a caption, and `image` [K]."""
+
+
+def network_of(embedder: Embeds) -> CLIP | None:
+    """The CLIP of its embeddings, for gradients; None if it has no picture tower."""
+    return None if embedder.clip is None else embedder.clip.model
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pinxit.functional.guidance import Thresholding
+from pinxit.functional.vectors import unit
 from pinxit.pipelines.coroutine import CoroutineWorker, StepGenerator
 from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker, SamplerState
 from pinxit.pipelines.graph import Graph, Stage
@@ -34,9 +35,9 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.upsampler import as_picture, masked
 from pinxit.recipes.diffusion.window import Window
-from pinxit.recipes.ranking import Ranker, ranking_stages
+from pinxit.recipes.ranking import Ranker, clip_guidance, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
-from pinxit.recipes.unclip.embedder import Embeds
+from pinxit.recipes.unclip.embedder import Embeds, network_of
 from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.settings import NONE, prior_sampling
 
@@ -184,6 +185,8 @@ def request(
     }
     if start is None:
         sigmas = levels(parts.config.diffusion, settings)
+        space, clip = parts.embedder.space, network_of(parts.embedder)
+        about["towards"] = clip_guidance(clip, lambda: unit(space.decode(embedded_K[None]))[0], settings)
         return DenoiseRequest(conditions, null, sigmas, settings["sampler"], seed, candidate, **about)
     about |= {"guidance": 1.0, "thresholding": Thresholding("none"), "start": start.noise, "options": start.options}
     return DenoiseRequest(conditions, null, start.sigmas, start.sampler, seed, candidate, **about)

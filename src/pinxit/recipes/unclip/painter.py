@@ -10,6 +10,7 @@ from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.errors import UsageError
+from pinxit.models.clip import CLIP
 from pinxit.models.prior import TokenPrior
 from pinxit.pipelines.denoise import Denoiser
 from pinxit.pipelines.graph import Graph
@@ -20,7 +21,7 @@ from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.unclip import blending
 from pinxit.recipes.unclip.config import NONE, PriorSampling
-from pinxit.recipes.unclip.embedder import Embeds
+from pinxit.recipes.unclip.embedder import Embeds, network_of
 from pinxit.recipes.unclip.graph import Parts, graph
 from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.prior_sampler import PriorSampler
@@ -67,6 +68,11 @@ class UnclipPainter(Manipulation):
     def parts(self) -> Parts:
         """The loaded models."""
         return Parts(self.denoiser, self.config, self.sampling, self.embedder, self.priors, self.ranker, self.tile)
+
+    @property
+    def clip(self) -> CLIP | None:
+        """The CLIP of its embeddings, whatever ranks."""
+        return network_of(self.embedder)
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, those given in place of its own.
