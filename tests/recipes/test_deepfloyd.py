@@ -301,7 +301,15 @@ def test_metadata_tell_of_steps_or_of_a_spacing(painter: ImagenPainter) -> None:
 def test_it_is_a_painter(painter: ImagenPainter) -> None:
     served: Painter = painter
     assert (served.name, served.size, served.text_tokens) == ("IF-I", 16, 77)
-    known = {"guidance": 7.0, "steps": 100, "sampler": "ancestral", "percentile": 0.95, "agreement": 0.0, "spacing": ""}
+    known = {
+        "guidance": 7.0,
+        "steps": 100,
+        "sampler": "ancestral",
+        "percentile": 0.95,
+        "clip_guidance": 0.0,
+        "agreement": 0.0,
+        "spacing": "",
+    }
     assert served.defaults == known
     assert served.provenance["recipe"] == "deepfloyd"
     for settings, told in (

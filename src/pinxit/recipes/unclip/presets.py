@@ -114,7 +114,9 @@ def tiny() -> UnclipConfig:
         # Less than the paper's whole embedding, which overrules the caption where it is wrong.
         imagining=PriorSampling(tries=8, steps=10, weight=0.4),
         # No dynamic thresholding: a third of the world's true values are 0 or 255, which it would turn grey.
-        sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0),
+        sampling=SamplingConfig(
+            "dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, clip_guidance=0.2, agreement=2.0
+        ),
         store="int8",
     )
 
