@@ -60,8 +60,9 @@ def load(
     `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
     transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`:
     refuse checkpoints of any other; with "unclip" type checkers know its methods, such as `blend`. `ranker`: the CLIP
-    that ranks the candidates, as `load_clip` takes it, instead of the checkpoint's own. DeepFloyd IF, and Karlo without
-    its image_encoder, have none: without a `ranker` their candidates stay in the order in which they are drawn.
+    that ranks the candidates, as `load_clip` takes it, instead of the checkpoint's own; it also guides those of Imagen
+    and DeepFloyd IF (`clip_guidance`). DeepFloyd IF, and Karlo without its image_encoder, have none: without a `ranker`
+    their candidates stay in the order in which they are drawn.
     `stages`: by name, stages that shall run on another device, in another precision or compiled.
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
     another recipe than `recipe` or does not support int8; both before any network is built.

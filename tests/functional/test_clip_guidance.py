@@ -65,6 +65,12 @@ def test_where_nothing_can_be_told_nothing_moves(guidance: ClipGuidance, picture
     assert torch.equal(blind(picture, NOISE), picture)
 
 
+def test_a_target_may_lie_elsewhere_than_what_the_clip_gives(guidance: ClipGuidance, picture: Tensor) -> None:
+    """On another device, as the captions of `AnyRanker` beside a CLIP on a GPU; here of another type."""
+    apart = ClipGuidance(embed, guidance.target.double(), STEP)
+    assert torch.equal(apart(picture, 1.0), guidance(picture, 1.0))
+
+
 def test_gradients_are_taken_where_the_caller_takes_none(guidance: ClipGuidance, picture: Tensor) -> None:
     expected = guidance(picture, 1.0)
     with torch.inference_mode():

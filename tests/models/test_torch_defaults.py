@@ -119,6 +119,15 @@ def test_what_was_set_is_found_again() -> None:
         assert torch.is_autocast_enabled("cpu")
 
 
+def test_what_is_loaded_in_inference_mode_takes_gradients(tmp_path: Path) -> None:
+    """CLIP guidance needs them, and torch takes none through tensors that were made there."""
+    save_random_checkpoint(tmp_path)
+    with torch.inference_mode():
+        encoder = pinxit.load_clip(tmp_path, device="cpu").encoder
+        assert not any(weights.is_inference() for weights in encoder.model.state_dict().values())
+        assert torch.is_inference_mode_enabled()
+
+
 def test_the_last_of_several_threads_gives_the_type_back() -> None:
     with in_double():
         one, other = torch_defaults(), torch_defaults()

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from pinxit.api import load
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
-from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.ranking import Ranker, embeddings_of
 from tests.recipes.painters import random_painter, save_random_checkpoint
 
 
@@ -46,6 +47,12 @@ def test_pictures_come_in_its_own_size_and_within_their_range(side: int, monkeyp
     assert x.min() == 0 and x.max() == 1 and torch.equal(x[0], x[2])
     torch.testing.assert_close(x.mean(), torch.tensor(0.5), atol=0.01, rtol=0)
     assert x[:, :, :12].min() > 0.9 and x[:, :, 20:].max() < 0.1
+
+
+def test_pictures_that_are_drawn_on_another_device_come_to_that_of_the_clip() -> None:
+    """As the decoder's, or those of `denoise`, which can be placed apart from the CLIP that guides them."""
+    clip = CLIP(CLIPConfig(8, CLIPVisionConfig(32, 8, 16, 1, 1), CLIPTextConfig(9, 4, 8, 1, 1, 8))).to("meta")
+    assert embeddings_of(clip, torch.zeros(1, 3, 16, 16)).device.type == "meta"
 
 
 def counted(work: Callable[[Tensor], Tensor], rows: set[int]) -> Any:

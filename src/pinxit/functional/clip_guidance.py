@@ -21,7 +21,7 @@ class ClipGuidance:
     """Where predictions are moved to, and how far."""
 
     embed: Callable[[Tensor], Tensor]  # pictures [B, 3, S, S] in [0, 1] -> unit embeddings [B, E], with gradients
-    target: Tensor  # the unit embedding [E] of a picture or a caption
+    target: Tensor  # the unit embedding [E] of a picture or a caption, on any device
     step: float  # root mean square of the change of a prediction, whose values lie in [-1, 1], where all is noise
 
     def __call__(self, x0: Tensor, sigma: float) -> Tensor:
@@ -32,7 +32,8 @@ class ClipGuidance:
         """
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(x0.device.type, enabled=False):
             picture = x0.detach().clone().requires_grad_()
-            cosine = self.embed((picture[None] + 1) / 2)[0] @ self.target.detach().clone()
+            seen = self.embed((picture[None] + 1) / 2)[0]
+            cosine = seen @ self.target.detach().clone().to(seen)
             (gradient,) = torch.autograd.grad(cosine, picture)
         size = gradient.square().mean().sqrt().clamp_min(SMALLEST)
         return (x0 + self.step * sigma**2 / (1 + sigma**2) / size * gradient).clamp(-1, 1)

@@ -54,13 +54,16 @@ def torch_defaults() -> Iterator[None]:
 
 @contextmanager
 def torch_defaults_for_loading() -> Iterator[None]:
-    """`torch_defaults`, and torch's global generator stays where it was, though a new network draws weights from it."""
-    with torch_defaults(), torch.random.fork_rng(devices=[]):
+    """`torch_defaults`, and torch's global generator stays where it was, though a new network draws weights from it.
+
+    Weights that a program loads in inference mode are no inference tensors: CLIP guidance takes gradients through them.
+    """
+    with torch_defaults(), torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         yield
 
 
 @contextmanager
 def torch_defaults_for_training() -> Iterator[None]:
     """`torch_defaults_for_loading`, and there are gradients, though the program may have switched them off."""
-    with torch_defaults_for_loading(), torch.inference_mode(False), torch.enable_grad():
+    with torch_defaults_for_loading(), torch.enable_grad():
         yield

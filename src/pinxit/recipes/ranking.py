@@ -50,8 +50,8 @@ def ranking_stages(ranker: Ranker, lanes: ParallelExecutor) -> list[Stage]:
 
 
 def embeddings_of(clip: CLIP, pictures_B3SS: Tensor) -> Tensor:
-    """Unit embeddings [B, E] of square pictures of any size in [0, 1], with gradients."""
-    side = clip.config.vision.size
+    """Unit embeddings [B, E], on the CLIP's device, of square pictures of any size in [0, 1], with gradients."""
+    side, pictures_B3SS = clip.config.vision.size, pictures_B3SS.to(clip.mean.device)
     if pictures_B3SS.shape[-1] != side:
         shape = (side, side)
         pictures_B3SS = torch.nn.functional.interpolate(pictures_B3SS, shape, mode="bicubic", antialias=True).clamp(
