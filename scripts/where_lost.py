@@ -2,9 +2,10 @@
 
     python -m scripts.where_lost imagen-tiny --prompts 120
 
-True pictures of `seen` scenes are put under noise and denoised from there by the base's own settings. Under much noise
-nothing of the truth is left and the whole walk is the base's; the share of right pictures falls where the base does not
-know what to draw, which is the noise that its training should look at (`diffusion.p_mean`, `p_std`).
+True pictures of `seen` scenes are put under noise and denoised from there by the base's own settings, without CLIP
+guidance: it is the base that is asked. Under much noise nothing of the truth is left and the whole walk is the base's;
+the share of right pictures falls where the base does not know what to draw, which is the noise that its training should
+look at (`diffusion.p_mean`, `p_std`).
 """
 
 from __future__ import annotations

@@ -107,6 +107,16 @@ def test_beside_a_caption_the_embedding_weighs_what_it_is_told_to(painter: Uncli
         painter.vary(np.zeros((32, 32, 3), np.uint8), embedding_weight=weight)
 
 
+def test_pictures_are_guided_to_all_of_the_embedding_that_the_prior_imagines(painter: UnclipPainter) -> None:
+    whole, part = (requests(painter, clip_guidance=0.1, embedding_weight=weight) for weight in (1.0, 0.5))
+    for one, other in zip(whole, part, strict=True):
+        imagined = painter.embedder.space.decode(one.conditions["image"][None])[0]
+        assert one.towards is not None and other.towards is not None and one.towards.step == 0.1
+        torch.testing.assert_close(one.towards.target, imagined / imagined.norm())
+        assert torch.equal(other.towards.target, one.towards.target)
+    assert [one.towards for one in requests(painter, clip_guidance=0.0)] == [None] * len(whole)
+
+
 def test_a_candidate_is_the_same_in_any_company(painter: UnclipPainter) -> None:
     alone = painter.paint(SAID, candidates=2, keep=None, seed=7, **FEW)
     many = painter.paint_many([("left: blue", 1), (SAID, 7)], candidates=5, keep=None, **FEW)[1]
