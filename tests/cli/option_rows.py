@@ -335,7 +335,7 @@ EVAL_WORLD = Command(
         SET,
         row("--candidates 6", paint__candidates=6),
         row("--world gallery", exam__preset="gallery", judge__name="judge-gallery"),
-        row("--judge-only --candidates 16", paint__candidates=None),
+        row("--judge-only", paint__candidates=None),
     ),
 )
 EVAL_FAMOUS = Command(

@@ -125,7 +125,7 @@ def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, t
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--set", "top_k=3"), "no setting 'top_k' here: choose from guidance, steps, sampler, grid, percentile, agre"),
+        (("--set", "top_k=3"), "no setting 'top_k' here: choose from guidance, steps, sampler, grid, percentile, clip"),
         (("--int8",), "is a checkpoint of imagen: int8 is for decoding, so for dalle alone."),
         (("--set", "grid=square"), "grid must be one of even, karras, not 'square'"),
         (("--guidance", -1), "guidance must be at least 0 and finite, not -1.0."),

@@ -160,7 +160,7 @@ def test_the_papers_sizes(config: PriorConfig, parameters: float) -> None:
 def test_what_cannot_be_is_refused() -> None:
     for changes, told in (
         ({"width": 18}, "multiple of twice its heads"),
-        ({"layers": 0}, "prior.layers must be at least 1"),
+        ({"layers": 0}, "prior.layers must be from 1 to 256, not 0"),
         ({"buckets": 7}, "must both be 0"),
         ({"buckets": 1, "dots": 3}, "0 or at least 2"),
         ({"buckets": 7, "dots": 3, "pads": "hidden"}, "pads=hidden is for diffusion priors"),

@@ -67,5 +67,5 @@ def test_overfits_eight_texts() -> None:
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="multiple of heads, 5"):
         TextTransformerConfig(heads=5)
-    with pytest.raises(UsageError, match=r"text\.layers must be at least 1"):
+    with pytest.raises(UsageError, match=r"text\.layers must be from 1 to 256, not 0"):
         TextTransformerConfig(layers=0)

@@ -419,7 +419,7 @@ def test_impossible_configs_are_refused() -> None:
         ({"text": 0, "self_attention": False}, "self_attention"),
         ({"pool_heads": 7}, "pool_heads"),
         ({"text_norm": "group"}, "attend_padding"),
-        ({"refiner_layers": -1}, "unet.refiner_layers must be at least 0, not -1"),
+        ({"refiner_layers": -1}, "unet.refiner_layers must be from 0 to 256, not -1"),
         ({"refiner_layers": 1, "text": 0, "attention": (False, False), "middle": False}, "refiner_layers=1"),
         ({"refiner_layers": 1, "context": 33}, "2 heads divide, not 33"),
         ({"text_norm": "group", "attend_padding": True, "text": 22}, "groups"),

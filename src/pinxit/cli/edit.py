@@ -50,6 +50,7 @@ def edit(
     """
     from pinxit.cli import progress
     from pinxit.cli.paint_output import draw_and_write
+    from pinxit.types import Prompt
 
     given, facts = InputPicture.read(picture), {"outpaint": outpaint}
     whole, hole, mask_facts = _asked(given.picture, mask, outpaint)
@@ -58,6 +59,9 @@ def edit(
     settings = painter.settled(settings_of(changes, guidance=guidance))
     upsampler = enlarger(painter, upscale)
     warn_about_prompt(painter, prompt, strict)
+    painter.asked(Prompt(prompt, seed), candidates, keep, settings)  # refuses an empty prompt before anything is said
+    if mask is not None and hole.paint.all():  # as of white strokes on a transparent layer
+        warn("pinxit: the mask is white everywhere, as what is transparent counts as white: all is painted anew.")
     how: dict[str, Any] = {"candidates": candidates, "keep": keep, "seed": seed}
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
@@ -84,6 +88,4 @@ def _asked(picture: Picture, mask: Path | None, outpaint: str | None) -> tuple[P
     given = InputPicture.read(mask)
     hole = mask_in(given.picture, str(mask))
     check_mask(picture, hole)
-    if hole.paint.all():  # as of white strokes on a transparent layer
-        warn("pinxit: the mask is white everywhere, as what is transparent counts as white: all is painted anew.")
     return picture, hole, {f"mask_{name}": value for name, value in given.facts.items()}
