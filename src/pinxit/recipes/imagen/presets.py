@@ -115,9 +115,7 @@ def tiny() -> ImagenConfig:
             ),
         ),
         # No dynamic thresholding: a third of the world's true pixel values are 0 or 255, which it would turn grey.
-        sampling=SamplingConfig(
-            "dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, clip_guidance=0.15, agreement=2.0, augmentation=0.1
-        ),
+        sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0, augmentation=0.1),
         store="int8",
     )
 
