@@ -68,8 +68,9 @@ def paint(
     ranker: Annotated[
         str | None,
         typer.Option(
-            help="The CLIP that ranks the candidates, and guides imagen's: a shipped name, a checkpoint folder, or "
-            "published weights; DeepFloyd IF has none of its own, nor has Karlo without its image_encoder.",
+            help="The CLIP that ranks the candidates, and guides imagen's where clip_guidance is set: a shipped name, "
+            "a checkpoint folder, or published weights; DeepFloyd IF has none of its own, nor has Karlo without its "
+            "image_encoder.",
             show_default="the checkpoint's",
         ),
     ] = None,

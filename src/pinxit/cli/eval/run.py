@@ -32,7 +32,7 @@ def examine(
     Raises UsageError for settings that the painter does not have, and for candidates that it cannot rank.
     """
     from dataclasses import asdict
-    from functools import partial
+    from functools import cache, partial
 
     from pinxit.api import load
     from pinxit.cli.eval.report import identity_of
@@ -48,12 +48,16 @@ def examine(
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
     resolve_settings(settings, painter)
-    warn_about_prompts(checkpoint, painter, (one.prompt for one in asked))
     about["painter"] = {"name": checkpoint} | painter.provenance
     identity = identity_of(exam, str(judge.device)) | about
     part = partial_path(out)
 
+    @cache
+    def warn_once() -> None:  # as painting begins, after a half exam that does not fit was refused
+        warn_about_prompts(checkpoint, painter, (one.prompt for one in asked))
+
     def paint(prompts: Any, seeds: Any, count: int) -> Any:
+        warn_once()
         return painter.paint_many(list(zip(prompts, seeds, strict=True)), candidates=count, keep=None, **settings)
 
     with bar("painting", len(asked)) as watch:
