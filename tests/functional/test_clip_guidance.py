@@ -50,6 +50,12 @@ def test_many_steps_lead_to_the_target(guidance: ClipGuidance, picture: Tensor) 
     assert after > 0.9 > 0.8 > before
 
 
+def test_each_move_has_a_gradient_of_its_own(guidance: ClipGuidance, picture: Tensor) -> None:
+    thrice = ClipGuidance(embed, guidance.target, STEP, moves=3)(picture, 1.0)
+    assert torch.equal(thrice, guidance(guidance(guidance(picture, 1.0), 1.0), 1.0))
+    assert not torch.allclose(thrice - picture, 3 * (guidance(picture, 1.0) - picture), rtol=1e-3)
+
+
 def test_without_noise_nothing_is_left_to_move(guidance: ClipGuidance, picture: Tensor) -> None:
     assert torch.equal(guidance(picture, 0.0), picture)
 

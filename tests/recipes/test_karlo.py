@@ -34,7 +34,7 @@ from pinxit.recipes.karlo.open import open_painter, open_upsampler
 from pinxit.recipes.karlo.painter import KarloPainter
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip import prior_sampler
-from pinxit.recipes.unclip.graph import prior_requests, sample_prior, variations
+from pinxit.recipes.unclip.graph import guidance_to, prior_requests, sample_prior, variations
 from pinxit.recipes.unclip.settings import prior_sampling
 from pinxit.types import Prompt, Ranked
 from pinxit.weights.tensor_files import read_tensors, write_tensors
@@ -189,6 +189,18 @@ def test_pictures_of_any_size_are_seen_all_but_as_transformers_sees_them(karlo: 
     wanted = karlo.vary._encode_image(Image.fromarray(picture), "cpu", 1)[0]
     (found,) = painter.embedder.pictures([picture])
     assert float((found - wanted).norm() / wanted.norm()) < 0.02
+
+
+def test_clip_guidance_knows_directions_alone(painter: KarloPainter) -> None:
+    """A CLIP's are of length one where gradients are taken, so they have no coordinates in Karlo's space."""
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    z_E = painter.embedder.pictures([picture])[0]
+    y_K = painter.embedder.space.encode(z_E[None])[0]
+    found = guidance_to(y_K, painter.embedder, 0.1)
+    assert found is not None and guidance_to(y_K, painter.embedder, 0.0) is None
+    torch.testing.assert_close(found.target, z_E / z_E.norm())
+    seen_E = found.embed(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255)[0]
+    assert float(seen_E @ found.target) > 0.99
 
 
 @pytest.mark.parametrize("steps", [*range(2, 40), 50, 67, 100, 999, 1000])

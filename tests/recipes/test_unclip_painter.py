@@ -109,11 +109,18 @@ def test_beside_a_caption_the_embedding_weighs_what_it_is_told_to(painter: Uncli
 
 def test_pictures_are_guided_to_all_of_the_embedding_that_the_prior_imagines(painter: UnclipPainter) -> None:
     whole, part = (requests(painter, clip_guidance=0.1, embedding_weight=weight) for weight in (1.0, 0.5))
+    assert painter.embedder.clip is not None
+    side = painter.embedder.clip.size
+    square = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     for one, other in zip(whole, part, strict=True):
-        imagined = painter.embedder.space.decode(one.conditions["image"][None])[0]
-        assert one.towards is not None and other.towards is not None and one.towards.step == 0.1
+        imagined = one.conditions["image"]
+        assert one.towards is not None and other.towards is not None
+        assert (one.towards.step, one.towards.moves) == (0.1, 2)
         torch.testing.assert_close(one.towards.target, imagined / imagined.norm())
         assert torch.equal(other.towards.target, one.towards.target)
+        y_K = painter.embedder.space.encode(painter.embedder.pictures([square]))[0]
+        seen = one.towards.embed(torch.from_numpy(square).permute(2, 0, 1)[None] / 255)[0]
+        torch.testing.assert_close(seen, y_K / y_K.norm(), rtol=1e-3, atol=1e-4)
     assert [one.towards for one in requests(painter, clip_guidance=0.0)] == [None] * len(whole)
 
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from pinxit.functional.clip_guidance import ClipGuidance
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.vectors import unit
 from pinxit.pipelines.coroutine import CoroutineWorker, StepGenerator
@@ -35,15 +37,18 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.upsampler import as_picture, masked
 from pinxit.recipes.diffusion.window import Window
-from pinxit.recipes.ranking import Ranker, clip_guidance, ranking_stages
+from pinxit.recipes.ranking import Ranker, embeddings_of, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
 from pinxit.recipes.unclip.embedder import Embeds, network_of
 from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.settings import NONE, prior_sampling
 
 if TYPE_CHECKING:
+    from pinxit.models.clip import CLIP
+    from pinxit.recipes.unclip.space import Space
     from pinxit.types import Picture, Ranked
 
+MOVES = 2  # of each prediction towards its embedding: more of what CLIP sees is drawn than by one (docs/log.md)
 PRIOR_WEIGHT = 0.1  # share of a picture's time, relative to the decoder's 1
 
 
@@ -185,11 +190,29 @@ def request(
     }
     if start is None:
         sigmas = levels(parts.config.diffusion, settings)
-        space, clip = parts.embedder.space, network_of(parts.embedder)
-        about["towards"] = clip_guidance(clip, lambda: unit(space.decode(embedded_K[None]))[0], settings)
+        about["towards"] = guidance_to(embedded_K, parts.embedder, settings["clip_guidance"])
         return DenoiseRequest(conditions, null, sigmas, settings["sampler"], seed, candidate, **about)
     about |= {"guidance": 1.0, "thresholding": Thresholding("none"), "start": start.noise, "options": start.options}
     return DenoiseRequest(conditions, null, start.sigmas, start.sampler, seed, candidate, **about)
+
+
+def guidance_to(embedded_K: Tensor, embedder: Embeds, step: float) -> ClipGuidance | None:
+    """CLIP guidance to all of an embedding; None without a step or a CLIP with a picture tower.
+
+    In the coordinates of the space, as the cosine of embeddings hardly sees what varies little: whitened, all
+    components count alike. Coordinates of embeddings that are not normalised cannot be told from a CLIP's directions.
+    """
+    clip, space = network_of(embedder), embedder.space
+    if clip is None or not step:
+        return None
+    if not space.config.unit:
+        return ClipGuidance(partial(embeddings_of, clip), unit(space.decode(embedded_K[None]))[0], step, MOVES)
+    return ClipGuidance(partial(directions_of, clip, space), unit(embedded_K[None])[0], step, MOVES)
+
+
+def directions_of(clip: CLIP, space: Space, pictures_B3SS: Tensor) -> Tensor:
+    """Unit coordinates [B, K] of square pictures of any size in [0, 1], with gradients."""
+    return unit(space.encode(embeddings_of(clip, pictures_B3SS)))
 
 
 def decoder_conditions(
