@@ -192,12 +192,11 @@ def test_pictures_of_any_size_are_seen_all_but_as_transformers_sees_them(karlo: 
 
 
 def test_clip_guidance_knows_directions_alone(painter: KarloPainter) -> None:
-    """A CLIP's are of length one where gradients are taken, so they have no coordinates in Karlo's space."""
+    """Karlo's embeddings have lengths, and its coordinates are the embeddings: both sides of the cosine lose them."""
     picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     z_E = painter.embedder.pictures([picture])[0]
-    y_K = painter.embedder.space.encode(z_E[None])[0]
-    found = guidance_to(y_K, painter.embedder, 0.1)
-    assert found is not None and guidance_to(y_K, painter.embedder, 0.0) is None
+    found = guidance_to(z_E, painter.embedder, 0.1)
+    assert found is not None and guidance_to(z_E, painter.embedder, 0.0) is None
     torch.testing.assert_close(found.target, z_E / z_E.norm())
     seen_E = found.embed(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255)[0]
     assert float(seen_E @ found.target) > 0.99

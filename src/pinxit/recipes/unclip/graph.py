@@ -200,13 +200,11 @@ def guidance_to(embedded_K: Tensor, embedder: Embeds, step: float) -> ClipGuidan
     """CLIP guidance to all of an embedding; None without a step or a CLIP with a picture tower.
 
     In the coordinates of the space, as the cosine of embeddings hardly sees what varies little: whitened, all
-    components count alike. Coordinates of embeddings that are not normalised cannot be told from a CLIP's directions.
+    components count alike. (Karlo's are the embeddings themselves.)
     """
     clip, space = network_of(embedder), embedder.space
     if clip is None or not step:
         return None
-    if not space.config.unit:
-        return ClipGuidance(partial(embeddings_of, clip), unit(space.decode(embedded_K[None]))[0], step, MOVES)
     return ClipGuidance(partial(directions_of, clip, space), unit(embedded_K[None])[0], step, MOVES)
 
 
